@@ -1,0 +1,202 @@
+"""The path and the format of every file that passes between the stages, in one place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensibert.errors import ArtifactError
+from sensibert.masks import Mask, ModuleKey, Modules
+from sensibert.params import Cell
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where one profile keeps its files; dvc.yaml names the same places."""
+
+    profile: str
+    root: Path = Path()
+
+    @property
+    def data(self) -> Path:
+        """Everything DVC caches for this profile."""
+        return self.root / "data" / self.profile
+
+    @property
+    def reports(self) -> Path:
+        """The committed tables and plots."""
+        return self.root / "reports" / self.profile
+
+    def raw(self, task: str) -> Path:
+        """Folder of a normalized task: one parquet file per split, and audit.json."""
+        return self.data / "raw" / task
+
+    def scores(self, task: str, seed: int) -> Path:
+        """Scores of every criterion from one pass."""
+        return self.data / "scores" / f"{task}-{seed}.safetensors"
+
+    def rescored(self, task: str, seed: int, epoch: int) -> Path:
+        """Scores of a stability pass after so many epochs."""
+        return self.data / "rescored" / f"{task}-{seed}" / f"epoch-{epoch}.safetensors"
+
+    def mask(self, cell: Cell) -> Path:
+        """The mask of a pruned cell."""
+        return self.data / "masks" / f"{cell.name}.safetensors"
+
+    def model(self, cell: Cell) -> Path:
+        """Folder of the fine-tuned model."""
+        return self.data / "models" / cell.name
+
+    def history(self, cell: Cell) -> Path:
+        """Training curve of a cell."""
+        return self.data / "history" / f"{cell.name}.json"
+
+    def metrics(self, cell: Cell) -> Path:
+        """Metrics and costs of a cell (`results.Result`)."""
+        return self.data / "results" / cell.name / "metrics.json"
+
+    def predictions(self, cell: Cell) -> Path:
+        """Per-example predictions of a cell."""
+        return self.data / "results" / cell.name / "predictions.parquet"
+
+    def provenance(self, stage: str, name: str) -> Path:
+        """Times, versions and hardware of one stage run; the only file of a stage that is not deterministic."""
+        return self.data / "provenance" / stage / f"{name}.json"
+
+    def checkpoints(self, cell: Cell) -> Path:
+        """Scratch folder of an unfinished fine-tuning; no output of any stage."""
+        return self.data / "checkpoints" / cell.name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place beside `path` to write to, and move it there only when the block succeeds.
+
+    Works for a file and for a folder. After an exception nothing is left behind and an earlier
+    `path` is still whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    _remove(beside)
+    try:
+        yield beside
+        if beside.is_dir():
+            _remove(path)
+        os.replace(beside, path)
+    finally:
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, so that equal content gives equal bytes."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run `dvc repro`") from None
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """The scores of one pass, all that any budget needs."""
+
+    scores: dict[str, Modules]
+    """criterion -> module -> scores [heads, head size], or [1, intermediate size]."""
+    costs: dict[ModuleKey, int]
+    """Parameters that one dimension of a module holds."""
+    about: dict[str, Any]
+    """Backbone, task, seed, epoch."""
+
+
+def write_scores(path: Path, content: ScoreFile) -> None:
+    """Write a score file (safetensors; arrays named `criterion/layer.group`)."""
+    tensors = {
+        f"{criterion}/{key}": np.ascontiguousarray(values, dtype=np.float32)
+        for criterion, modules in content.scores.items()
+        for key, values in modules.items()
+    }
+    costs = {str(key): cost for key, cost in content.costs.items()}
+    _save(path, tensors, {"costs": costs, "about": content.about})
+
+
+def read_scores(path: Path) -> ScoreFile:
+    """Read a score file.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or no score file.
+    """
+    tensors, metadata = _load(path, ("costs", "about"))
+    scores: dict[str, Modules] = {}
+    for name, values in tensors.items():
+        criterion, _, key = name.partition("/")
+        scores.setdefault(criterion, {})[ModuleKey.parse(key)] = values
+    costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+    ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
+    return ScoreFile(ordered, dict(sorted(costs.items())), metadata["about"])
+
+
+def write_mask(path: Path, mask: Mask) -> None:
+    """Write a mask (safetensors; one uint8 array per module)."""
+    tensors = {str(key): np.ascontiguousarray(keep, dtype=np.uint8) for key, keep in mask.keep.items()}
+    costs = {str(key): cost for key, cost in mask.costs.items()}
+    _save(path, tensors, {"costs": costs, "about": mask.about})
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a mask.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or no mask.
+    """
+    tensors, metadata = _load(path, ("costs", "about"))
+    keep = {ModuleKey.parse(key): values.astype(bool) for key, values in tensors.items()}
+    costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+    return Mask(dict(sorted(keep.items())), dict(sorted(costs.items())), metadata["about"])
+
+
+def _save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    from safetensors.numpy import save_file
+
+    header = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    with replacing(path) as beside:
+        save_file(dict(sorted(tensors.items())), beside, metadata=header)
+
+
+def _load(path: Path, expected: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118 (no mapping)
+        return tensors, {key: json.loads(metadata[key]) for key in expected}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged or of another kind ({error}); delete it and run `dvc repro`") from None

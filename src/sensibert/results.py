@@ -1,0 +1,51 @@
+"""Typed results: what evaluation writes and what tables, plots and MLflow read. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs to keep and to run."""
+
+    prunable_parameters: int
+    """Parameters in the dimensions that a mask can remove."""
+    prunable_kept: float
+    """Those, as a fraction of the dense model's."""
+    encoder_parameters: int
+    """Parameters of the layers (embeddings, pooler and classifier apart)."""
+    total_parameters: int
+    trainable_parameters: int
+    macs: int
+    """Multiply-accumulate operations of one forward pass at `tokens` tokens."""
+    tokens: int
+    """Mean length of the task's training texts, rounded up."""
+    model_bytes: int
+    """Size of the saved weights."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one cell. Deterministic: times are in the provenance."""
+
+    task: str
+    method: str
+    budget: float
+    seed: int
+    metrics: dict[str, float]
+    """Percent (accuracy and F1) or 100 times the correlation, as GLUE tables print them."""
+    primary_metric: str
+    examples: int
+    """Rows of the validation split."""
+    cost: Cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Result:
+        """The inverse of `to_dict`."""
+        return cls(**{**content, "cost": Cost(**content["cost"])})
