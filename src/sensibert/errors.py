@@ -4,6 +4,10 @@ The command line and the pipeline scripts print such an error as one message wit
 and exit with a code other than 0.
 """
 
+from __future__ import annotations
+
+import errno
+
 
 class SensibertError(Exception):
     """Something in the user's hands is wrong; the message names it and says what is allowed."""
@@ -27,3 +31,18 @@ class MaskError(SensibertError):
 
 class ArtifactError(SensibertError):
     """A file that another stage should have written is missing or damaged."""
+
+
+class TrackingError(SensibertError):
+    """The MLflow store cannot be reached or written."""
+
+
+def explain(error: BaseException) -> str | None:
+    """The message for an error that a user can mend; None for a bug, which deserves its traceback."""
+    if isinstance(error, SensibertError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full while writing {error.filename or 'a result'}; nothing was left half-written"
+    if isinstance(error, PermissionError):
+        return f"no permission for {error.filename}"
+    return None

@@ -30,6 +30,9 @@ from sensibert.tuning import TUNING_METHODS
 DENSE_BUDGET = 1.0
 """The budget of a cell that prunes nothing."""
 
+PROFILE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+"""Profiles name folders."""
+
 Source = Literal["hub", "local", "pydocs"]
 Precision = Literal["auto", "fp32", "bf16"]
 Allocation = Literal["global", "per_group", "per_layer"]
@@ -55,20 +58,26 @@ def _without_repeats(values: list[Any]) -> list[Any]:
 def _written_as_a_float(value: Any) -> Any:
     # DVC names a cell's files after the text in params.yaml: 1 and 1.0 would be two files.
     if isinstance(value, int):
-        raise ValueError(f"write it with a decimal point: {float(value)}")
+        raise ValueError(f"write it with a decimal point: {float(value)}")  # noqa: TRY004 (pydantic reports ValueError)
+    return value
+
+
+def _is_a_fraction(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError("a budget is the fraction that is kept: above 0.0, at most 1.0")
     return value
 
 
 TaskName = Annotated[str, _one_of("task", TASKS)]
 CriterionName = Annotated[str, _one_of("criterion", CRITERIA)]
 TuningName = Annotated[str, _one_of("tuning method", TUNING_METHODS)]
-Budget = Annotated[float, BeforeValidator(_written_as_a_float), Field(gt=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Budget = Annotated[float, BeforeValidator(_written_as_a_float), AfterValidator(_is_a_fraction)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Unique = AfterValidator(_without_repeats)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class DataParams(_Section):
@@ -180,7 +189,7 @@ class Cell(NamedTuple):
 class Params(_Section):
     """The whole of params.yaml."""
 
-    profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    profile: Annotated[str, Field(pattern=PROFILE_NAME)]
     tasks: Annotated[list[TaskName], Unique, Field(min_length=1)]
     seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
     criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)]
@@ -201,12 +210,16 @@ class Params(_Section):
         if missing := [method for method in methods if method not in self.learning_rates]:
             raise ValueError(f"learning_rates has no entry for {', '.join(missing)}")
         if unknown := [name for name in self.learning_rates if name not in {*CRITERIA, *TUNING_METHODS}]:
-            raise ValueError(f"learning_rates names the unknown method {', '.join(unknown)}")
+            allowed = ", ".join([*CRITERIA, *TUNING_METHODS])
+            raise ValueError(f"learning_rates names the unknown method {', '.join(unknown)}; allowed: {allowed}")
         pydocs = self.data.source == "pydocs"
         if wrong := [task for task in self.tasks if (TASKS[task].source == "pydocs") != pydocs]:
-            raise ValueError(f"task {', '.join(wrong)} does not come from data.source: {self.data.source}")
+            allowed = ", ".join(name for name, task in TASKS.items() if (task.source == "pydocs") == pydocs)
+            raise ValueError(
+                f"tasks: {', '.join(wrong)} does not come from data.source: {self.data.source}, which has {allowed}"
+            )
         if extra := [task for task in self.stability.tasks if task not in self.tasks]:
-            raise ValueError(f"stability.tasks names {', '.join(extra)}, which tasks does not")
+            raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
         return self
 
     def cells(self) -> list[Cell]:
@@ -225,9 +238,11 @@ class Params(_Section):
             )
         ]
 
-    def rank_by(self, criterion: str) -> RankBy:
-        """How the scores of `criterion` are ranked."""
-        return self.masking.rank_by.get(criterion, "score")
+    def mask_options(self, criterion: str) -> dict[str, Any]:
+        """How the scores of a criterion become a mask: the keyword arguments of `masks.make_mask`."""
+        masking = self.masking
+        rank_by = masking.rank_by.get(criterion, "score")
+        return {"allocation": masking.allocation, "floor": masking.floor, "rank_by": rank_by}
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -241,7 +256,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository root") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must hold a mapping of keys to values")
@@ -258,12 +273,14 @@ def parse_params(content: dict[str, Any], name: str = "params") -> Params:
 
 
 def _describe(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed: {', '.join(_siblings(problem['loc']))}"
     if problem["type"] == "missing":
         return f"{key}: this key is required"
+    if problem["type"] == "model_type":
+        return f"{key}: must be a mapping of keys to values (found {problem['input']!r})"
     if isinstance(problem["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key}: {message} (found {problem['input']!r})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sensibert.params import Cell
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -40,6 +42,16 @@ class Result:
     examples: int
     """Rows of the validation split."""
     cost: Cost
+
+    @property
+    def cell(self) -> Cell:
+        """The point of the grid this is the outcome of."""
+        return Cell(self.task, self.method, self.budget, self.seed)
+
+    @property
+    def primary(self) -> float:
+        """The metric that the tables show."""
+        return self.metrics[self.primary_metric]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""

@@ -1,7 +1,16 @@
 """Tuning methods: one file per method, each saying which parameters train.
 
-Every file has `select(model) -> list[str]`, the names of the parameters that train.
+Every file has `trains(model) -> set[str]`, the names of the parameters that train.
+This module imports nothing heavy, so that params.yaml can be checked without torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TUNING_METHODS: dict[str, str] = {
     "full": "sensibert.tuning.full",
@@ -9,3 +18,15 @@ TUNING_METHODS: dict[str, str] = {
     "bitfit_frozen_classifier": "sensibert.tuning.bitfit_frozen_classifier",
 }
 """Name of each tuning method and the module that implements it, imported when it is used."""
+
+
+def freeze_all_but(model: PreTrainedModel, method: str) -> None:
+    """Let only the parameters train that the method names."""
+    names = import_module(TUNING_METHODS[method]).trains(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+
+
+def is_classifier(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter lies behind the encoder, in the new classification head."""
+    return not name.startswith(f"{model.base_model_prefix}.")

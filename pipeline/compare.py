@@ -1,0 +1,26 @@
+"""Gather the grid: the comparison tables and the plots."""
+
+from __future__ import annotations
+
+import argparse
+
+from stage import run
+
+from sensibert.artifacts import Paths
+from sensibert.params import Params
+from sensibert.report.gather import gather, gather_correct, gather_masks, gather_seconds
+from sensibert.report.plots import write_budget_curve, write_kept_dimensions
+from sensibert.report.tables import comparison_table, significance_table, write_significance, write_tables
+
+
+def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
+    """Write the tables and plots of reports/PROFILE."""
+    results = gather(paths, params)
+    write_tables(comparison_table(results, gather_seconds(paths, params)), paths.reports)
+    write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
+    write_budget_curve(results, paths.reports)
+    write_kept_dimensions(gather_masks(paths, params), paths.reports)
+
+
+if __name__ == "__main__":
+    run(compare)

@@ -1,0 +1,22 @@
+"""Get one task, normalize and audit it, carve the dev split, and save it as parquet."""
+
+from __future__ import annotations
+
+import argparse
+
+from stage import run
+
+from sensibert.artifacts import Paths
+from sensibert.params import Params
+from sensibert.tasks import TASKS
+from sensibert.tasks.prepare import prepare, save_task
+
+
+def download(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
+    """Write data/PROFILE/raw/TASK."""
+    dataset, audit = prepare(TASKS[arguments.task], params.data)
+    save_task(dataset, audit, paths.raw(arguments.task))
+
+
+if __name__ == "__main__":
+    run(download, "task")

@@ -1,0 +1,25 @@
+"""Cut the scores of one criterion at one budget: a mask."""
+
+from __future__ import annotations
+
+import argparse
+
+from stage import cell_of, run
+
+from sensibert.artifacts import Paths, read_scores, write_mask
+from sensibert.masks import make_mask
+from sensibert.params import Params
+
+
+def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
+    """Write data/PROFILE/masks/CELL.safetensors."""
+    cell = cell_of(arguments)
+    file = read_scores(paths.scores(cell.task, cell.seed))
+    options = params.mask_options(cell.method)
+    made = make_mask(file.scores[cell.method], file.costs, cell.budget, about=cell._asdict(), **options)
+    write_mask(paths.mask(cell), made)
+    print(f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})")
+
+
+if __name__ == "__main__":
+    run(mask, "task", "method", "budget", "seed")

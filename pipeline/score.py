@@ -1,0 +1,35 @@
+"""One scoring pass over the training data of a task: the scores of every criterion, for any budget."""
+
+from __future__ import annotations
+
+import argparse
+
+from stage import run
+
+from sensibert.artifacts import Paths, ScoreFile, write_json, write_scores
+from sensibert.hardware import best_device, resolve_precision
+from sensibert.importance.scoring import score_task
+from sensibert.params import Params
+from sensibert.provenance import Timer, collect
+from sensibert.tasks import TASKS
+from sensibert.tasks.prepare import data_hash, load_task
+
+
+def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
+    """Write data/PROFILE/scores/TASK-SEED.safetensors."""
+    task, seed = arguments.task, arguments.seed
+    train = load_task(paths.raw(task))["train"]
+    with Timer() as timer:
+        *_, scores = score_task(train, TASKS[task], params, params.scoring.epochs, seed)
+    write_scores(paths.scores(task, seed), scores)
+    provenance = collect(
+        timer,
+        params.scoring.model_dump(),
+        data_hash(paths.raw(task)),
+        resolve_precision(params.training.precision, best_device()),
+    )
+    write_json(paths.provenance("score", f"{task}-{seed}"), provenance)
+
+
+if __name__ == "__main__":
+    run(score, "task", "seed")

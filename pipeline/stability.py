@@ -1,0 +1,28 @@
+"""Do repeated scoring passes agree? Table, matrix plot and verdict."""
+
+from __future__ import annotations
+
+import argparse
+
+from stage import run
+
+from sensibert.artifacts import Paths
+from sensibert.params import Params
+from sensibert.report.gather import gather_scores
+from sensibert.report.plots import write_stability_matrix
+from sensibert.report.tables import write_stability
+from sensibert.stability import spearman_matrices, stability_table, verdicts
+
+
+def stability(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
+    """Write the stability files of reports/PROFILE."""
+    passes = gather_scores(paths, params)
+    table = stability_table(passes, params)
+    write_stability(table, paths.reports)
+    write_stability_matrix(spearman_matrices(passes, params.stability.criteria), paths.reports)
+    for (task, criterion), verdict in verdicts(table).items():
+        print(f"{task}, {criterion}: {verdict}")
+
+
+if __name__ == "__main__":
+    run(stability)

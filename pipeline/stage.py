@@ -1,0 +1,39 @@
+"""What every stage script shares: its arguments, and a plain message for a user's mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from sensibert.artifacts import Paths
+from sensibert.errors import explain
+from sensibert.params import DENSE_BUDGET, Cell, Params, load_params
+
+_ARGUMENTS: dict[str, dict[str, object]] = {
+    "task": {"help": "a task of the grid"},
+    "method": {"help": "a criterion that prunes, or a tuning method of the dense model"},
+    "budget": {"type": float, "default": DENSE_BUDGET, "help": "kept fraction of the prunable parameters"},
+    "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "go on from the last checkpoint"},
+    "seed": {"type": int, "help": "seed of the classifier, the data order and dropout"},
+}
+
+
+def run(stage: Callable[[argparse.Namespace, Params, Paths], None], *arguments: str) -> None:
+    """Parse the command line, read params.yaml and run the stage; exit with 1 on a user's mistake."""
+    parser = argparse.ArgumentParser(description=sys.modules[stage.__module__].__doc__)
+    for name in arguments:
+        parser.add_argument(f"--{name}", required="default" not in _ARGUMENTS[name], **_ARGUMENTS[name])  # type: ignore[arg-type]
+    chosen = parser.parse_args()
+    try:
+        params = load_params()
+        stage(chosen, params, Paths(params.profile))
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        sys.exit(f"error: {message}")
+
+
+def cell_of(arguments: argparse.Namespace) -> Cell:
+    """The cell that the arguments name."""
+    return Cell(arguments.task, arguments.method, arguments.budget, arguments.seed)

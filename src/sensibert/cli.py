@@ -1,0 +1,127 @@
+"""The command line. Commands import what they need, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sensibert import __version__
+from sensibert.errors import explain
+
+
+class _Commands(TyperGroup):
+    """The one place where a user's mistake becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if (message := explain(error)) is None:
+                raise
+            typer.echo(f"error: {message}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Score, slim and fine-tune Transformer encoders, with the evidence.
+
+    Run the commands in the repository root, where params.yaml is. DVC computes, these commands choose and show:
+
+    \b
+    sensibert profile sst2   choose the experiment
+    dvc repro                compute what is missing of it
+    sensibert track          bring its runs into MLflow
+    sensibert show           see where the results are
+    """  # noqa: D301 (a real backspace: it keeps the lines of the list apart)
+
+
+@app.command()
+def profile(
+    name: Annotated[str | None, typer.Argument(help="The profile to activate; without it, list all.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Throw away edits of params.yaml.")] = False,
+) -> None:
+    """List the profiles, or make one the active params.yaml.
+
+    A profile is a parameter file in profiles/. Activating one replaces params.yaml and swaps dvc.lock;
+    data and reports of the others stay where they are. Edits of params.yaml are never thrown away
+    unless --force says so: to keep them, copy params.yaml to profiles/NEW.yaml and set `profile: NEW`.
+    """
+    from sensibert import profiles
+
+    if name is not None:
+        profiles.activate(name, force=force)
+        typer.echo(f"params.yaml is now the profile {name}; `dvc repro` computes what is missing")
+        return
+    active = profiles.active()
+    found = profiles.available()
+    width = max(map(len, found), default=0)
+    for known, path in found.items():
+        typer.echo(f"{'*' if known == active else ' '} {known:{width}}  {profiles.summary(path)}")
+    if active is None:
+        typer.echo(f"params.yaml equals none of them; it was derived from: {profiles.derived_from() or 'none'}")
+
+
+@app.command()
+def track() -> None:
+    """Bring the results into MLflow: one run per cell of the grid, under one parent run.
+
+    The runs follow from the files that `dvc repro` leaves, so it does no harm to repeat this: the same
+    files give the same runs. The store is mlflow.db, or what MLFLOW_TRACKING_URI names.
+    """
+    from sensibert.artifacts import Paths
+    from sensibert.params import load_params
+    from sensibert.tracking import how_to_open, sync, tracking_uri
+
+    params = load_params()
+    report = sync(params, Paths(params.profile))
+    typer.echo(f"store       {report.store}")
+    typer.echo(f"experiment  {report.experiment}")
+    typer.echo(f"runs        {report.created} created, {report.kept} kept")
+    if report.missing:
+        typer.echo(f"missing     {len(report.missing)} cells are not computed yet; `dvc repro` computes them")
+    typer.echo(f"open        {how_to_open(tracking_uri())}")
+
+
+@app.command()
+def show() -> None:
+    """Say where the table, the plots and the MLflow UI of the active profile are."""
+    from sensibert.artifacts import Paths
+    from sensibert.params import load_params
+    from sensibert.tracking import how_to_open, tracking_uri
+
+    params = load_params()
+    paths = Paths(params.profile)
+    cells = params.cells()
+    done = sum(paths.metrics(cell).exists() for cell in cells)
+    typer.echo(f"profile  {params.profile}: {done} of {len(cells)} cells computed")
+    typer.echo(f"tables   {_listed(paths.reports, '*.md')}")
+    typer.echo(f"plots    {_listed(paths.reports, '*.svg', '*.png')}")
+    typer.echo(f"runs     {how_to_open(tracking_uri())}")
+
+
+def _listed(folder: Path, *patterns: str) -> str:
+    files = sorted(path for pattern in patterns for path in folder.rglob(pattern))
+    return "\n         ".join(map(str, files)) or "not there yet; `dvc repro` makes them"

@@ -1,0 +1,44 @@
+"""Which device and number format to compute with, and how to compute the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+
+import torch
+from transformers import set_seed
+
+from sensibert.params import Precision
+
+
+def best_device() -> torch.device:
+    """CUDA when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(wish: Precision, device: torch.device) -> Precision:
+    """`auto` becomes bf16 where the device multiplies bf16 in hardware, fp32 elsewhere."""
+    if wish != "auto":
+        return wish
+    return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # oneDNN also "supports" bf16 by emulation on AVX-512 alone, which is slower than fp32.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    """Within the block, matrix products run in `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")  # type: ignore[return-value]
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator and refuse operations that may differ between runs."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    set_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    # It would write NaN into every new tensor to catch reads of uninitialized memory: slow, and no help here.
+    torch.utils.deterministic.fill_uninitialized_memory = False

@@ -1,0 +1,28 @@
+"""Fisher information: the expected squared gradient of an example's log-likelihood."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensibert.importance.base import Criterion
+from sensibert.models.anatomy import PrunableModule
+
+
+class Fisher(Criterion):
+    """The sum over the examples of (dL_i/dm)²: the diagonal of the empirical Fisher information.
+
+    Each example's gradient is squared on its own (arXiv 2204.09656, equation 7); the square of a batch
+    mean would be another quantity.
+    """
+
+    def __init__(self, module: PrunableModule, seed: int) -> None:
+        super().__init__(module, seed)
+        self.total: Tensor = torch.zeros(module.shape.dimensions, dtype=torch.float64)
+
+    def observe(self, mask: Tensor, gradients: Tensor) -> None:
+        self.total += gradients.square().sum(dim=0).to("cpu", torch.float64)
+
+    def scores(self) -> np.ndarray:
+        return self._shaped(self.total)

@@ -1,0 +1,27 @@
+"""The learned mask itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensibert.importance.base import Criterion
+from sensibert.models.anatomy import PrunableModule
+
+
+class LearnedMask(Criterion):
+    """|m|: where training, pulled down by the L1 penalty, left the mask.
+
+    The other reading of Sensi-BERT (arXiv 2307.11764): the mask is the ranking.
+    """
+
+    def __init__(self, module: PrunableModule, seed: int) -> None:
+        super().__init__(module, seed)
+        self.mask: Tensor = torch.ones(module.shape.dimensions)
+
+    def observe(self, mask: Tensor, gradients: Tensor) -> None:
+        self.mask = mask
+
+    def scores(self) -> np.ndarray:
+        return self._shaped(self.mask.abs())

@@ -1,0 +1,17 @@
+"""Random scores: the control."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensibert.importance.base import Criterion
+from sensibert.models.anatomy import GROUPS
+
+
+class Random(Criterion):
+    """Uniform random scores, the same for the same seed and module."""
+
+    def scores(self) -> np.ndarray:
+        key = self.module.key
+        generator = np.random.default_rng([self.seed, key.layer, GROUPS.index(key.group)])
+        return generator.random(self.module.shape, dtype=np.float32)

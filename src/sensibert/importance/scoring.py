@@ -1,0 +1,129 @@
+"""The scoring pass: one epoch with a learnable mask on every intermediate dimension (arXiv 2307.11764).
+
+Masks (1 at the start, L1 penalty), weights and classifier train together, the masks with their own
+learning rate. The trained weights are thrown away; what stays is what the criteria saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.artifacts import ScoreFile
+from sensibert.encoding import Example, encode, training_batches
+from sensibert.hardware import autocast, best_device, make_deterministic, resolve_precision
+from sensibert.importance import CRITERIA, criterion_class
+from sensibert.importance.base import Criterion
+from sensibert.masks import ModuleKey, Modules
+from sensibert.models.anatomy import costs_of, prunable_modules
+from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.gates import gated
+from sensibert.params import Params, Precision, ScoringParams
+from sensibert.tasks import Task
+
+Masks = dict[ModuleKey, Tensor]
+
+
+def score_task(train: Dataset, task: Task, params: Params, epochs: int, seed: int) -> Iterator[ScoreFile]:
+    """Score the backbone of `params` on the training split of a task; yields a score file after each epoch.
+
+    Args:
+        train: The normalized training split; nothing else is ever seen.
+        task: What the labels mean.
+        params: Names the backbone and the settings of the pass.
+        epochs: How many to run, whatever `params.scoring.epochs` says.
+        seed: Of the classifier, the order of the data and dropout.
+    """
+    tokenizer = load_tokenizer(params.model.backbone)
+    model = load_backbone(params.model.backbone, task, seed).to(best_device())
+    about = {"backbone": params.model.backbone, "task": task.name, "seed": seed}
+    examples = encode(train, tokenizer, params.model.max_length)
+    settings = params.scoring.model_copy(update={"epochs": epochs})
+    passes = score(model, examples, tokenizer, settings, seed, params.training.precision)
+    for epoch, scores in enumerate(passes, start=1):
+        yield ScoreFile(scores, costs_of(model), {**about, "epoch": epoch})
+
+
+def score(
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: ScoringParams,
+    seed: int,
+    precision: Precision = "auto",
+) -> Iterator[dict[str, Modules]]:
+    """Run the pass; yields the scores of every criterion after each epoch.
+
+    Args:
+        model: The pre-trained model with its new classifier. Its weights change.
+        examples: Training data, never validation data.
+        tokenizer: Pads the batches.
+        settings: Epochs, rates and penalty.
+        seed: Of the order of the data and of dropout.
+        precision: Number format of the matrix products.
+
+    Yields:
+        criterion -> module -> scores. There is no learning rate schedule, so the scores after the first
+        epoch do not depend on how many follow.
+    """
+    make_deterministic(seed)
+    device = next(model.parameters()).device
+    precision = resolve_precision(precision, device)
+    modules = prunable_modules(model)
+    criteria = {name: {key: criterion_class(name)(module, seed) for key, module in modules.items()} for name in CRITERIA}
+    masks: Masks = {key: torch.ones(module.shape.dimensions, device=device) for key, module in modules.items()}
+    optimizers = [
+        torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True),
+        torch.optim.Adam(masks.values(), lr=settings.mask_learning_rate),
+    ]
+    batches = training_batches(examples, tokenizer, settings.batch_size, seed)
+    skipped = int(settings.skip_fraction * len(batches))
+    model.train()
+    for epoch in range(settings.epochs):
+        for step, batch in enumerate(tqdm(batches, desc=f"scoring, epoch {epoch + 1}/{settings.epochs}", mininterval=1)):
+            batch = {name: values.to(device) for name, values in batch.items()}
+            gradients = mask_gradients(model, batch, masks, precision)
+            if epoch > 0 or step >= skipped:
+                _observe(criteria, masks, gradients)
+            for key, mask in masks.items():
+                mask.grad = gradients[key].mean(dim=0) + settings.l1 * mask.sign()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+        yield {name: {key: of_module.scores() for key, of_module in by.items()} for name, by in criteria.items()}
+
+
+def mask_gradients(
+    model: PreTrainedModel, batch: dict[str, Tensor], masks: Masks, precision: Precision = "fp32"
+) -> Masks:
+    """Gradients of each example's own loss with respect to the masks; the weights' gradients are left on the model.
+
+    Every example gets its own copy of the mask, so one backward pass gives all of them: a mask is an
+    elementwise factor and mixes no examples.
+
+    Returns:
+        For each module [batch, dimensions]. The loss is a batch mean, so they are scaled by the batch size.
+    """
+    size = batch["labels"].shape[0]
+    copies = {key: mask.detach().expand(size, -1).clone().requires_grad_() for key, mask in masks.items()}
+    gates = {key: copy.unsqueeze(1) for key, copy in copies.items()}
+    with gated(model, gates), autocast(precision, model.device):
+        loss = model(**batch).loss
+    loss.backward()
+    return {key: _gradient(copy) * size for key, copy in copies.items()}
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _observe(criteria: dict[str, dict[ModuleKey, Criterion]], masks: Masks, gradients: Masks) -> None:
+    for by_module in criteria.values():
+        for key, criterion in by_module.items():
+            criterion.observe(masks[key], gradients[key])

@@ -1,0 +1,1 @@
+"""Backbones, their anatomy, and the slim models a mask gives."""

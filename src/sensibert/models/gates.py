@@ -1,0 +1,69 @@
+"""Masks as hooks: multiply the dimensions of a running model by gates, without changing the model.
+
+Used to learn masks, and as the reference that a slim model must agree with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sensibert.errors import MaskError
+from sensibert.masks import Mask, ModuleKey
+from sensibert.models.anatomy import PrunableModule, prunable_modules
+
+
+@contextmanager
+def gated(model: nn.Module, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
+    """Within the block, the model runs with its dimensions multiplied by `gates`.
+
+    Args:
+        model: A model with an anatomy.
+        gates: For each module a tensor that broadcasts against [batch, tokens, dimensions].
+    """
+    with ExitStack() as hooks:
+        for key, module in prunable_modules(model).items():
+            for handle in _attach(module, gates[key]):
+                hooks.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def masked(model: nn.Module, mask: Mask) -> Iterator[None]:
+    """Within the block, the dimensions that the mask drops are zero: the function of the slim model.
+
+    Raises:
+        MaskError: the mask was made for another model.
+    """
+    check_fit(model, mask)
+    device = next(model.parameters()).device
+    gates = {key: torch.from_numpy(keep.reshape(-1)).to(device) for key, keep in mask.keep.items()}
+    with gated(model, gates):
+        yield
+
+
+def check_fit(model: nn.Module, mask: Mask) -> None:
+    """Refuse a mask whose modules are not those of the model."""
+    expected = {key: tuple(module.shape) for key, module in prunable_modules(model).items()}
+    found = {key: keep.shape for key, keep in mask.keep.items()}
+    for key in sorted(expected.keys() | found.keys()):
+        if expected.get(key) != found.get(key):
+            raise MaskError(
+                f"the mask does not fit the model: layer {key.layer}, {key.group}, has shape "
+                f"{expected.get(key, 'none')} in the model and {found.get(key, 'none')} in the mask"
+            )
+
+
+def _attach(module: PrunableModule, gate: Tensor) -> list[torch.utils.hooks.RemovableHandle]:
+    def scale_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0] * gate.to(inputs[0].dtype), *inputs[1:])
+
+    def scale_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output * gate.to(output.dtype)
+
+    if module.paths.gate == "input":
+        return [module.column.register_forward_pre_hook(scale_input)]
+    return [row.register_forward_hook(scale_output) for row in module.rows]

@@ -1,0 +1,115 @@
+"""Read what the stages wrote for every cell of the grid.
+
+The grid comes from the parameters alone: a missing file is an error that names its cell, and files
+of cells that have left the grid are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_scores
+from sensibert.errors import ArtifactError
+from sensibert.masks import Mask
+from sensibert.params import Cell, Params
+from sensibert.results import Result
+from sensibert.stability import Run
+from sensibert.tasks import TASKS
+
+
+def gather(paths: Paths, params: Params) -> list[Result]:
+    """The result of every cell, in grid order.
+
+    Raises:
+        ArtifactError: cells have no result (all of them are named), or a file is damaged or holds
+            the result of another cell.
+    """
+    cells = params.cells()
+    _require("result", ((cell.name, paths.metrics(cell)) for cell in cells))
+    return [_read_result(paths.metrics(cell), cell) for cell in cells]
+
+
+def gather_seconds(paths: Paths, params: Params) -> dict[Cell, float]:
+    """Fine-tuning time of every cell in seconds.
+
+    Raises:
+        ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
+    """
+    files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
+    _require("fine-tuning time", ((cell.name, path) for cell, path in files.items()))
+    return {cell: _read_seconds(path) for cell, path in files.items()}
+
+
+def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:
+    """Whether each validation example is classified correctly, [examples], for every cell of a classification task.
+
+    Raises:
+        ArtifactError: cells have no predictions (all of them are named), or a file is damaged.
+    """
+    files = {cell: paths.predictions(cell) for cell in params.cells() if not TASKS[cell.task].is_regression}
+    _require("predictions", ((cell.name, path) for cell, path in files.items()))
+    return {cell: _read_correct(path) for cell, path in files.items()}
+
+
+def gather_masks(paths: Paths, params: Params) -> dict[Cell, Mask]:
+    """The mask of every pruned cell, in grid order.
+
+    Raises:
+        ArtifactError: cells have no mask (all of them are named), or a file is damaged.
+    """
+    cells = [cell for cell in params.cells() if cell.is_pruned]
+    _require("mask", ((cell.name, paths.mask(cell)) for cell in cells))
+    return {cell: read_mask(paths.mask(cell)) for cell in cells}
+
+
+def gather_scores(paths: Paths, params: Params) -> dict[str, dict[Run, ScoreFile]]:
+    """The scores of every stability pass: task -> run -> scores.
+
+    Raises:
+        ArtifactError: passes have no scores (all of them are named), or a file is damaged.
+    """
+    runs = [Run(seed, epoch) for seed in params.stability.seeds for epoch in params.stability.epochs]
+    files = {task: {run: paths.rescored(task, *run) for run in runs} for task in params.stability.tasks}
+    _require("scores", ((f"{task} {run}", path) for task, of_task in files.items() for run, path in of_task.items()))
+    return {task: {run: read_scores(path) for run, path in of_task.items()} for task, of_task in files.items()}
+
+
+def _require(what: str, files: Iterable[tuple[str, Path]]) -> None:
+    """Every file must be there; one message names all that are not."""
+    if missing := [name for name, path in files if not path.is_file()]:
+        raise ArtifactError(f"no {what} for {len(missing)}: {', '.join(missing)}; run `dvc repro` to make them")
+
+
+def _read_result(path: Path, cell: Cell) -> Result:
+    content = read_json(path)
+    try:
+        result = Result.from_dict(content)
+        found = result.cell
+        _ = result.metrics[result.primary_metric]
+    except (TypeError, KeyError) as error:
+        raise ArtifactError(f"{path} is no result of an evaluation ({error}); delete it and run `dvc repro`") from None
+    if found != cell:
+        raise ArtifactError(
+            f"{path} holds the result of {found.name}, not of {cell.name}; delete it and run `dvc repro`"
+        )
+    return result
+
+
+def _read_correct(path: Path) -> np.ndarray:
+    try:
+        predictions = pd.read_parquet(path, columns=["label", "prediction"])
+    except (ValueError, OSError) as error:  # pyarrow's errors are subclasses of these
+        raise ArtifactError(f"{path} is no table of predictions ({error}); delete it and run `dvc repro`") from None
+    return (predictions["label"] == predictions["prediction"]).to_numpy()
+
+
+def _read_seconds(path: Path) -> float:
+    content = read_json(path)
+    try:
+        return float(content["seconds"])
+    except (TypeError, KeyError, ValueError):
+        raise ArtifactError(f"{path} names no `seconds`; delete it and run `dvc repro`") from None

@@ -1,0 +1,26 @@
+"""How the tables and plots name metrics, methods and groups."""
+
+from __future__ import annotations
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+"""What a table shows where a number does not apply."""
+
+_METRICS = {
+    "accuracy": "Accuracy (%)",
+    "f1": "F1 (%)",
+    "matthews_correlation": f"Matthews correlation ({TIMES}100)",
+    "pearson": f"Pearson correlation ({TIMES}100)",
+    "spearman": f"Spearman correlation ({TIMES}100)",
+}
+
+
+def metric_label(metric: str) -> str:
+    """Name and unit of a metric."""
+    return _METRICS.get(metric, metric)
+
+
+def words(name: str) -> str:
+    """An identifier as a reader writes it: `feed_forward` is `feed-forward`."""
+    return name.replace("_", "-")

@@ -1,0 +1,336 @@
+"""The comparison table, its tests, and the stability table: csv for programs, Markdown and LaTeX for readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sensibert.artifacts import replacing
+from sensibert.importance import CRITERIA
+from sensibert.params import DENSE_BUDGET, Cell
+from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
+from sensibert.results import Result
+from sensibert.stability import ALL_LAYERS, verdicts
+from sensibert.statistics import mcnemar, paired_difference, spread
+
+COLUMNS = (
+    "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
+    "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+)  # fmt: skip
+"""Columns of the comparison table.
+
+`method` is a criterion or a tuning method, `metric` the task's primary metric; `mean` and `std` are over
+the `n` seeds; `vs_magnitude` and `vs_full` are mean differences over shared seeds, to the criterion
+`magnitude` at the same budget and to dense `full` fine-tuning; `relative_time` is fine-tuning time
+relative to `full` on the same task. Costs are means over the seeds. What does not apply is empty.
+"""
+
+TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test", "p_value")
+"""Columns of the table of tests; `p_value` is not corrected for the number of comparisons."""
+
+BASELINE_CRITERION = "magnitude"
+REFERENCE_TUNING = "full"
+
+_DECIMALS = {
+    "mean": 4, "std": 4, "vs_magnitude": 4, "vs_full": 4, "difference": 4,
+    "prunable_kept": 6, "relative_time": 4, "p_value": 6,
+    "min": 4, "random": 4,
+}  # fmt: skip
+
+
+class Point(NamedTuple):
+    """The cells that differ in their seed alone: one row of the comparison table."""
+
+    task: str
+    method: str
+    budget: float
+
+
+Points = Mapping[Point, Mapping[int, Result]]
+"""The results of each point by seed, in the order of the rows."""
+
+
+def comparison_table(results: Sequence[Result], train_seconds: Mapping[Cell, float]) -> pd.DataFrame:
+    """Primary metric and cost of every method at every budget.
+
+    Args:
+        results: the outcome of every cell of the grid, in grid order.
+        train_seconds: fine-tuning time of each of these cells.
+
+    Returns:
+        One row per task, method and budget with the columns `COLUMNS`: per task the dense methods, then the
+        criteria from the largest budget to the smallest.
+    """
+    points = _points(results)
+    return pd.DataFrame([_row(point, points, train_seconds) for point in points], columns=list(COLUMNS))
+
+
+def significance_table(results: Sequence[Result], correct: Mapping[Cell, np.ndarray]) -> pd.DataFrame:
+    """Test every difference that the comparison table shows.
+
+    Over several seeds by a paired t-test; for one seed by an exact McNemar test on the examples.
+
+    Args:
+        results: the outcome of every cell of the grid, in grid order.
+        correct: cell -> [examples], whether each example is answered correctly. Read for one seed only;
+            a cell that is not in it (a regression task has no right or wrong) is not tested.
+
+    Returns:
+        One row per difference with the columns `TEST_COLUMNS`.
+    """
+    points = _points(results)
+    rows = []
+    for point in points:
+        for versus in (_baseline(point), _reference(point)):
+            if versus is None or versus == point or versus not in points:
+                continue
+            difference = paired_difference(_primary(points[point]), _primary(points[versus]))
+            test, p_value = "paired t-test", difference.p_value
+            if difference.n == 1:
+                test, p_value = "exact McNemar", _mcnemar(points[point], points[versus], correct)
+            rows.append((*point, versus.method, difference.mean, difference.n, test, p_value))
+    return pd.DataFrame(rows, columns=list(TEST_COLUMNS))
+
+
+def _points(results: Sequence[Result]) -> Points:
+    grouped: dict[Point, dict[int, Result]] = {}
+    for result in results:
+        grouped.setdefault(Point(result.task, result.method, result.budget), {})[result.seed] = result
+    tasks = list(dict.fromkeys(point.task for point in grouped))
+
+    def place(point: Point) -> tuple[int, bool, float]:
+        return tasks.index(point.task), _is_pruned(point), -point.budget
+
+    # The sort is stable: methods stay in the order of the grid.
+    return {point: grouped[point] for point in sorted(grouped, key=place)}
+
+
+def _is_pruned(point: Point) -> bool:
+    return Cell(*point, seed=0).is_pruned
+
+
+def _baseline(point: Point) -> Point | None:
+    return point._replace(method=BASELINE_CRITERION) if _is_pruned(point) else None
+
+
+def _reference(point: Point) -> Point:
+    return Point(point.task, REFERENCE_TUNING, DENSE_BUDGET)
+
+
+def _row(point: Point, points: Points, train_seconds: Mapping[Cell, float]) -> dict[str, object]:
+    of_seed = points[point]
+    measured = spread(list(_primary(of_seed).values()))
+    costs = [result.cost for result in of_seed.values()]
+    reference = points.get(_reference(point))
+    return {
+        **point._asdict(),
+        "metric": next(iter(of_seed.values())).primary_metric,
+        **measured._asdict(),
+        "vs_magnitude": _difference(point, _baseline(point), points),
+        "vs_full": _difference(point, _reference(point), points),
+        "prunable_kept": float(np.mean([cost.prunable_kept for cost in costs])),
+        "trainable_parameters": round(float(np.mean([cost.trainable_parameters for cost in costs]))),
+        "total_parameters": round(float(np.mean([cost.total_parameters for cost in costs]))),
+        "relative_time": _seconds(of_seed, train_seconds) / _seconds(reference, train_seconds)
+        if reference
+        else math.nan,
+    }
+
+
+def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
+    return {seed: result.primary for seed, result in of_seed.items()}
+
+
+def _seconds(of_seed: Mapping[int, Result], train_seconds: Mapping[Cell, float]) -> float:
+    return float(np.mean([train_seconds[result.cell] for result in of_seed.values()]))
+
+
+def _difference(point: Point, versus: Point | None, points: Points) -> float:
+    if versus is None or versus not in points:
+        return math.nan
+    return paired_difference(_primary(points[point]), _primary(points[versus])).mean
+
+
+def _mcnemar(ours: Mapping[int, Result], theirs: Mapping[int, Result], correct: Mapping[Cell, np.ndarray]) -> float:
+    (seed,) = ours.keys() & theirs.keys()
+    cells = ours[seed].cell, theirs[seed].cell
+    return mcnemar(*(correct[cell] for cell in cells)) if all(cell in correct for cell in cells) else math.nan
+
+
+def write_tables(table: pd.DataFrame, folder: Path) -> None:
+    """Write a comparison table as table.csv, table.md and table.tex."""
+    _write_csv(table, folder / "table.csv")
+    _write_text(_markdown(table), folder / "table.md")
+    _write_text(_latex(table), folder / "table.tex")
+
+
+def write_significance(table: pd.DataFrame, folder: Path) -> None:
+    """Write a table of tests as significance.csv."""
+    _write_csv(table, folder / "significance.csv")
+
+
+def write_stability(table: pd.DataFrame, folder: Path) -> None:
+    """Write a stability table as stability.csv and stability.md, the latter with the verdicts first."""
+    _write_csv(table, folder / "stability.csv")
+    _write_text(_stability_markdown(table), folder / "stability.md")
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as beside:
+        table.round(_DECIMALS).to_csv(beside, index=False, lineterminator="\n")
+
+
+def _write_text(text: str, path: Path) -> None:
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    parts = ["# Comparison"]
+    for task, rows in table.groupby("task", sort=False):
+        parts += [f"## {task}", _markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_DENOMINATORS}"]
+    return "\n\n".join([*parts, "## How to read it", _NOTES]) + "\n"
+
+
+_DENOMINATORS = (
+    "Budget and kept are fractions of the prunable parameters (those of the attention and feed-forward dimensions); "
+    "trainable and total count the whole model, embeddings included."
+)
+_NOTES = (
+    f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
+    f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Time is fine-tuning time "
+    f"relative to dense `{REFERENCE_TUNING}` on the same task. Bold is the best mean at its budget."
+)
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    if (rows["n"] == 1).all():
+        return "One seed."
+    fewest, most = rows["n"].min(), rows["n"].max()
+    return f"Mean ± sample standard deviation over {fewest if fewest == most else f'{fewest} to {most}'} seeds."
+
+
+def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
+    """The rows of one task as a reader wants to see them; `bold` wraps the best mean at each budget."""
+    pruned = rows["method"].map(lambda method: method in CRITERIA)
+    rivals = rows.groupby([pruned, rows["budget"]])["mean"]
+    best = pruned & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
+    metric = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
+    return pd.DataFrame(
+        {
+            "Method": rows["method"],
+            "Budget": [
+                f"{budget}{TIMES}" if is_pruned else "dense"
+                for budget, is_pruned in zip(rows["budget"], pruned, strict=True)
+            ],
+            metric_label(rows["metric"].iloc[0]): [
+                bold.format(text) if is_best else text for text, is_best in zip(metric, best, strict=True)
+            ],
+            f"vs {BASELINE_CRITERION}": [
+                NOTHING if method == BASELINE_CRITERION else _signed(value)
+                for method, value in zip(rows["method"], rows["vs_magnitude"], strict=True)
+            ],
+            f"vs {REFERENCE_TUNING}": [
+                NOTHING if method == REFERENCE_TUNING else _signed(value)
+                for method, value in zip(rows["method"], rows["vs_full"], strict=True)
+            ],
+            "Kept": [f"{kept:.1%}" for kept in rows["prunable_kept"]],
+            "Trainable": [_count(count) for count in rows["trainable_parameters"]],
+            "Total": [_count(count) for count in rows["total_parameters"]],
+            "Time": [NOTHING if math.isnan(time) else f"{time:.2f}{TIMES}" for time in rows["relative_time"]],
+        }
+    )
+
+
+def _mean_and_std(mean: float, std: float) -> str:
+    return f"{mean:.1f}" if math.isnan(std) else f"{mean:.1f} ± {std:.1f}"
+
+
+def _signed(value: float) -> str:
+    if math.isnan(value):
+        return NOTHING
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", MINUS)
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1_000_000 else f"{parameters:,}"
+
+
+def _markdown_table(readable: pd.DataFrame) -> str:
+    alignment = ["left", *["right"] * (len(readable.columns) - 1)]
+    return readable.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+
+
+def _latex(table: pd.DataFrame) -> str:
+    """One booktabs table per task; needs the LaTeX package booktabs."""
+    parts = []
+    for task, rows in table.groupby("task", sort=False):
+        readable = _readable(rows, bold="\\textbf{{{}}}").map(_escape)
+        readable.columns = pd.Index([_escape(column) for column in readable.columns])
+        parts.append(
+            readable.style.hide(axis="index").to_latex(
+                environment="table",
+                position="t",
+                position_float="centering",
+                column_format="l" + "r" * (len(readable.columns) - 1),
+                hrules=True,
+                caption=_escape(f"{task}. {_seeds(rows)}"),
+                label=f"tab:{task}",
+            )
+        )
+    return "\n".join(parts)
+
+
+_ESCAPES = str.maketrans(
+    {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$", TIMES: r"$\times$", MINUS: "$-$", NOTHING: "--"}
+)
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _stability_markdown(table: pd.DataFrame) -> str:
+    parts = ["# Stability of the scores"]
+    parts.append("\n".join(f"- **{task}, {criterion}**: {text}" for (task, criterion), text in verdicts(table).items()))
+    for (task, criterion), rows in table.groupby(["task", "criterion"], sort=False):
+        parts += [f"## {task}, {criterion}", _markdown_table(_readable_stability(rows))]
+    parts.append(_STABILITY_NOTES)
+    return "\n\n".join(parts) + "\n"
+
+
+_STABILITY_NOTES = (
+    "Means over the pairs of scoring passes; in brackets the lowest pair. Seeds: passes with different seeds after "
+    "the same number of epochs. Epochs: passes with the same seed after different numbers of epochs. Jaccard: kept "
+    "dimensions that two masks share, as a fraction of those that either keeps. Chance: what random masks that keep "
+    "as many dimensions of each module would share (expected value in closed form); for a correlation it is 0. The "
+    "columns with a number are the layers."
+)
+
+
+def _readable_stability(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per comparison and statistic; all layers with the lowest pair and chance, then layer by layer."""
+    lines = []
+    for _, of_line in rows.groupby(["comparison", "statistic", "budget"], sort=False, dropna=False):
+        overall = of_line[of_line["layer"] == ALL_LAYERS].iloc[0]
+        layers = of_line[of_line["layer"] != ALL_LAYERS]
+        lines.append(
+            {
+                "Between": overall["comparison"],
+                "Statistic": overall["statistic"].capitalize() + _at(overall["budget"]),
+                "All layers": f"{overall['mean']:.2f} ({overall['min']:.2f})",
+                "Chance": f"{overall['random']:.2f}",
+                **{layer: f"{mean:.2f}" for layer, mean in zip(layers["layer"], layers["mean"], strict=True)},
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _at(budget: float) -> str:
+    return "" if math.isnan(budget) else f" at {budget}{TIMES}"

@@ -1,0 +1,169 @@
+"""The nine GLUE tasks: from the Hugging Face hub, from parquet files, or from the original TSV folders.
+
+Every reader gives the same: per split, a frame with the task's text columns and `label` as the source
+has them. `prepare` checks and normalizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sensibert.errors import DataError
+from sensibert.tasks.table import Task, TsvLayout
+
+HUB_REPOSITORY = "nyu-mll/glue"
+
+_MRPC_PAIR_IDS = ("#1 ID", "#2 ID")
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split as its source has it."""
+
+    rows: pd.DataFrame
+    """The task's text columns and `label`; the index is the row number in the source, from 0."""
+    wrong_field_count: int = 0
+    """Lines of a TSV file that do not have as many fields as its header; not in `rows`."""
+
+
+def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
+    """Read a task from the Hugging Face hub (or from its local cache).
+
+    Args:
+        task: One of the GLUE tasks.
+        revision: Branch, tag or commit of the data set repository.
+
+    Raises:
+        DataError: the hub cannot be reached, or the data set lacks a split or a column.
+    """
+    from datasets import load_dataset
+
+    place = f"{HUB_REPOSITORY} ({task.name}, revision {revision})"
+    try:
+        dataset = load_dataset(HUB_REPOSITORY, task.name, revision=revision)
+    except (OSError, ValueError, RuntimeError) as error:  # what the hub client raises for no network, page or config
+        raise DataError(
+            f"the data set {place} could not be read from the Hugging Face hub: {error}. Without a connection, "
+            f"set `data.source: local` and `data.directory` to a folder that holds {_expected_files(task)}"
+        ) from error
+    if missing := [split for split in _splits(task) if split not in dataset]:
+        raise DataError(f"{place} has no split {', '.join(missing)}; it has {', '.join(dataset)}")
+    return {split: RawSplit(_select(dataset[split].to_pandas(), task, place)) for split in _splits(task)}
+
+
+def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
+    """Read a task from `directory/<task>/<split>.parquet`, or else from the original GLUE folder.
+
+    The parquet files have the columns of the hub's data set. The original folder is the one of the GLUE
+    release (`directory/SST-2/train.tsv`, `dev.tsv`, and so on).
+
+    Raises:
+        DataError: the folder or a file is missing, damaged, or lacks a column.
+    """
+    if not directory.is_dir():
+        raise DataError(f"data.directory: there is no folder {directory}; expected one with {_expected_files(task)}")
+    parquet = directory / task.name
+    if any(parquet.glob("*.parquet")):
+        return {split: RawSplit(_read_parquet(parquet / f"{split}.parquet", task)) for split in _splits(task)}
+    if task.tsv is not None and (directory / task.tsv.folder).is_dir():
+        return _read_release(task, directory / task.tsv.folder, task.tsv)
+    raise DataError(f"{directory} does not hold the task {task.name}; expected {_expected_files(task)} in it")
+
+
+def _splits(task: Task) -> tuple[str, ...]:
+    return ("train", *task.validation_splits)
+
+
+def _expected_files(task: Task) -> str:
+    parquet = ", ".join(f"{task.name}/{split}.parquet" for split in _splits(task))
+    if task.tsv is None:
+        return parquet
+    return f"{parquet} (or {', '.join(f'{task.tsv.folder}/{_tsv_name(split)}' for split in _splits(task))})"
+
+
+def _tsv_name(split: str) -> str:
+    return split.replace("validation", "dev") + ".tsv"
+
+
+def _select(rows: pd.DataFrame, task: Task, place: str) -> pd.DataFrame:
+    """The columns of the task, rows numbered from 0."""
+    columns = [*task.text_columns, "label"]
+    _require_columns(rows.columns, columns, place)
+    return rows[columns].reset_index(drop=True)
+
+
+def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; the task {task.name} needs {_expected_files(task)}") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise DataError(f"{path} is not a readable parquet file: {error}") from error
+    return _select(rows, task, str(path))
+
+
+def _read_release(task: Task, folder: Path, layout: TsvLayout) -> dict[str, RawSplit]:
+    if task.name == "mrpc" and not (folder / "train.tsv").exists():
+        splits = _read_mrpc_corpus(folder, layout)
+    else:
+        splits = {split: _read_tsv(folder / _tsv_name(split), layout) for split in _splits(task)}
+    names = dict(zip((*layout.text_columns, layout.label_column), (*task.text_columns, "label"), strict=True))
+    return {
+        split: RawSplit(raw.rows[[*names]].rename(columns=names), raw.wrong_field_count)
+        for split, raw in splits.items()
+    }
+
+
+def _read_mrpc_corpus(folder: Path, layout: TsvLayout) -> dict[str, RawSplit]:
+    """Split the paraphrase corpus as GLUE does: the ID pairs in dev_ids.tsv are the validation split.
+
+    The corpus' own test file is GLUE's test split, so it is no stand-in for validation.
+    """
+    corpus = _read_tsv(folder / "msr_paraphrase_train.txt", layout, _MRPC_PAIR_IDS)
+    ids = next((path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).exists()), None)
+    if ids is None:
+        raise DataError(f"{folder} has neither train.tsv and dev.tsv nor dev_ids.tsv, GLUE's list of validation pairs")
+    listed = {tuple(fields[:2]) for fields in _read_fields(ids)}
+    pairs = zip(*(corpus.rows[column] for column in _MRPC_PAIR_IDS), strict=True)
+    in_validation = np.array([pair in listed for pair in pairs], dtype=bool)
+    return {
+        # Which split a broken line belongs to is unknown: it counts for train.
+        "train": RawSplit(corpus.rows[~in_validation], corpus.wrong_field_count),
+        "validation": RawSplit(corpus.rows[in_validation]),
+    }
+
+
+def _read_tsv(path: Path, layout: TsvLayout, more_columns: tuple[str, ...] = ()) -> RawSplit:
+    """Read one file of the release, under its own column names."""
+    lines = _read_fields(path)
+    header = list(layout.header) if layout.header else (lines.pop(0) if lines else [])
+    needed = (*layout.text_columns, layout.label_column, *more_columns)
+    _require_columns(header, needed, str(path))
+    whole = [number for number, fields in enumerate(lines) if len(fields) == len(header)]
+    rows = pd.DataFrame([lines[number] for number in whole], index=whole, columns=header, dtype="str")
+    return RawSplit(rows, wrong_field_count=len(lines) - len(whole))
+
+
+def _read_fields(path: Path) -> list[list[str]]:
+    # No csv reader: quotation marks are plain text in these files and a field may be of any length.
+    # The paraphrase corpus begins with a byte order mark.
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            return [line.rstrip("\r\n").split("\t") for line in file]
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def _require_columns(found: Iterable[str], expected: Sequence[str], place: str) -> None:
+    found = list(found)
+    if missing := [column for column in expected if column not in found]:
+        raise DataError(
+            f"{place} has no column {', '.join(missing)}; expected {', '.join(expected)}, found {', '.join(found)}"
+        )

@@ -1,0 +1,285 @@
+"""From any source to one normalized data set, and from there to files and back.
+
+The splits are `train` and `dev` (both from the source's train split) and the official validation
+splits; `dev` is for choices, validation for the final number alone. The columns are `text`,
+`text_pair` (tasks with two texts), `label` and `idx`, the row number in the source's split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from sensibert.artifacts import read_json, replacing, write_json
+from sensibert.errors import ArtifactError, DataError
+from sensibert.params import DataParams
+from sensibert.tasks.glue import RawSplit, read_hub, read_local
+from sensibert.tasks.table import Task
+
+_REGRESSION_STRATA = 10
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """What became of the rows of one split; `read` is `kept` plus all that was dropped."""
+
+    read: int
+    kept: int
+    dropped: dict[str, int]
+    """Reason -> rows."""
+    labels: dict[str, int]
+    """Class, or nearest whole number of a real label -> rows kept."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What became of the rows of a task."""
+
+    task: str
+    source: str
+    splits: dict[str, SplitAudit]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+
+def prepare(task: Task, data: DataParams) -> tuple[DatasetDict, Audit]:
+    """Read, check and normalize a task.
+
+    Dropped and counted: rows with a missing text or label, lines with a wrong number of fields, and
+    training rows whose texts also stand in a validation split. The dev split is carved from what is
+    left, and training rows with a text of the dev split go too. Texts are compared without regard to
+    case, white space and the order of a pair. Neither the dev split nor the order in which training
+    rows are sampled depends on `max_train`, so a larger sample holds the smaller one.
+
+    Args:
+        task: A row of the task table.
+        data: Source, sizes and the seed of the draw.
+
+    Returns:
+        The splits `train`, `dev` and `task.validation_splits`, and the count of their rows. `label` is a
+        `ClassLabel`, or float64 for regression.
+
+    Raises:
+        DataError: the source cannot be read, has an unknown label, or leaves a split without rows or
+            with a single class.
+    """
+    cleaned = {split: _clean(raw, task, split) for split, raw in _read(task, data).items()}
+    rows = {split: frame for split, (frame, _) in cleaned.items()}
+    dropped = {"dev": {}, **{split: reasons for split, (_, reasons) in cleaned.items()}}
+
+    held_out = pd.concat([_keys(rows[split]) for split in task.validation_splits])
+    leaked = _keys(rows["train"]).isin(held_out)
+    rows["train"] = rows["train"][~leaked]
+    dropped["train"] |= _positive({"also_in_validation": int(leaked.sum())})
+    for split, frame in rows.items():
+        _require_variety(frame, split, f"dropped: {dropped[split] or 'none'}")
+
+    rows["train"], rows["dev"], carved = _carve(rows["train"], task, data)
+    dropped["train"] |= _positive(carved)
+    for split in ("train", "dev"):
+        settings = f"data.max_train: {data.max_train}, data.dev_fraction: {data.dev_fraction}; dropped: {carved}"
+        _require_variety(rows[split], split, settings)
+
+    splits = ("train", "dev", *task.validation_splits)
+    audits = {split: _audit(rows[split], dropped[split], task) for split in splits}
+    features = _features(task)
+    dataset = {split: Dataset.from_pandas(rows[split], features, preserve_index=False) for split in splits}
+    return DatasetDict(dataset), Audit(task.name, data.source, audits)
+
+
+def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
+    """Write one parquet file per split and audit.json; the folder appears whole or not at all."""
+    with replacing(folder) as beside:
+        beside.mkdir()
+        for split, rows in dataset.items():
+            # The features' own schema: the table's may hold more metadata, which would make other bytes.
+            table = rows.with_format("arrow")[:].cast(rows.features.arrow_schema)
+            pq.write_table(table, beside / f"{split}.parquet", compression="zstd")
+        write_json(beside / "audit.json", audit.to_dict())
+
+
+def load_task(folder: Path) -> DatasetDict:
+    """Read what `save_task` wrote, into memory.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    try:
+        splits = list(read_json(folder / "audit.json")["splits"])
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{folder / 'audit.json'} names no splits; delete {folder} and run `dvc repro`") from None
+    return DatasetDict({split: _load_split(folder / f"{split}.parquet") for split in splits})
+
+
+def data_hash(folder: Path) -> str:
+    """The sha256 over the names and bytes of a saved task's parquet files, in hexadecimal.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise ArtifactError(f"{folder} holds no parquet file; run `dvc repro` to make it")
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _load_split(path: Path) -> Dataset:
+    try:
+        return Dataset(pq.read_table(path))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run `dvc repro`") from error
+
+
+def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
+    if data.source == "hub":
+        return read_hub(task, data.revision)
+    if data.source == "local":
+        assert data.directory is not None  # DataParams sees to it
+        return read_local(task, data.directory)
+    from sensibert.tasks import pydocs
+
+    return {split: RawSplit(rows) for split, rows in pydocs.read(task.name).items()}
+
+
+def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The usable rows under the normalized column names, and how many were not usable, by reason."""
+    texts = dict(zip(task.text_columns, ("text", "text_pair"), strict=False))
+    rows = raw.rows.rename(columns=texts)
+    without_text = pd.Series(False, index=rows.index)
+    for original, column in texts.items():
+        _require_text(rows[column], original, split)
+        without_text |= rows[column].isna() | (rows[column].str.strip() == "")
+    without_label = rows["label"].isna() | (rows["label"].astype("str").str.strip() == "")
+    kept = rows[~without_text & ~without_label]
+    kept = kept.assign(label=_normalize_labels(kept["label"], task, split), idx=kept.index)
+    reasons = {
+        "wrong_field_count": raw.wrong_field_count,
+        "missing_text": int(without_text.sum()),
+        "missing_label": int((without_label & ~without_text).sum()),
+    }
+    return kept[[*texts.values(), "label", "idx"]].astype(dict.fromkeys(texts.values(), "str")), _positive(reasons)
+
+
+def _require_text(values: pd.Series, column: str, split: str) -> None:
+    wrong = values[values.notna() & ~values.map(lambda value: isinstance(value, str))]
+    if len(wrong):
+        raise DataError(
+            f"row {wrong.index[0]} of split {split} has {wrong.tolist()[0]!r} in column {column}; expected a text"
+        )
+
+
+def _normalize_labels(labels: pd.Series, task: Task, split: str) -> pd.Series:
+    """Class ids (a class may be given by its name or its id), or real numbers."""
+    if task.label_range is not None:
+        low, high = task.label_range
+        normalized = pd.to_numeric(labels, errors="coerce").astype("float64")
+        normalized = normalized.where(normalized.between(low, high))
+        allowed = f"numbers from {low} to {high}"
+    else:
+        ids = {str(number): number for number in range(len(task.label_names))}
+        ids |= {name: number for number, name in enumerate(task.label_names)}
+        # Ids come as whole floats where another label of the column is missing.
+        known = {value: ids.get(str(value).strip().removesuffix(".0")) for value in labels.unique()}
+        normalized = labels.map(known).astype("float64")
+        allowed = f"{', '.join(task.label_names)} or their ids from 0"
+    unknown = labels[normalized.isna()]
+    if len(unknown):
+        raise DataError(
+            f"unknown label {unknown.tolist()[0]!r} in row {unknown.index[0]} of split {split} of task {task.name} "
+            f"({len(unknown)} such rows); allowed: {allowed}"
+        )
+    return normalized if task.is_regression else normalized.astype("int64")
+
+
+def _require_variety(rows: pd.DataFrame, split: str, why: str) -> None:
+    if rows.empty:
+        raise DataError(f"split {split} has no usable row ({why})")
+    if rows["label"].nunique() < 2:
+        raise DataError(f"split {split} has rows of a single label only ({why}); expected at least two")
+
+
+def _keys(rows: pd.DataFrame) -> pd.Series:
+    """What two rows with the same text or texts have in common, whichever comes first."""
+    first = _plain(rows["text"])
+    if "text_pair" not in rows:
+        return first
+    second = _plain(rows["text_pair"])
+    swap = first > second
+    return first.where(~swap, second) + "\t" + second.where(~swap, first)
+
+
+def _plain(texts: pd.Series) -> pd.Series:
+    return texts.str.casefold().str.split().str.join(" ")
+
+
+def _carve(rows: pd.DataFrame, task: Task, data: DataParams) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Split rows into train and dev, and say how many went for which reason."""
+    order = stratified_order(_strata(rows["label"], task), data.seed)
+    dev_size = min(data.max_dev, round(data.dev_fraction * len(rows)))
+    dev, rest = rows.iloc[order[:dev_size]], rows.iloc[order[dev_size:]]
+    apart = rest[~_keys(rest).isin(_keys(dev))]
+    train = apart.iloc[: data.max_train]
+    counts = {
+        "set_aside_for_dev": len(dev),
+        "also_in_dev": len(rest) - len(apart),
+        "beyond_max_train": len(apart) - len(train),
+    }
+    return train.sort_values("idx"), dev.sort_values("idx"), counts
+
+
+def _strata(labels: pd.Series, task: Task) -> np.ndarray:
+    if not task.is_regression:
+        return labels.to_numpy()
+    return pd.qcut(labels, _REGRESSION_STRATA, labels=False, duplicates="drop").to_numpy()
+
+
+def stratified_order(strata: np.ndarray, seed: int) -> np.ndarray:
+    """Shuffle so that every first part holds the strata in proportion.
+
+    Each stratum is shuffled and spread evenly over the whole length. Prefixes are nested by nature,
+    which repeated calls of a stratified sampler (scikit-learn's) are not.
+
+    Args:
+        strata: Stratum of each row [rows].
+        seed: Seed of the shuffle.
+
+    Returns:
+        Row positions in the new order [rows].
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
+    stratum = pd.Series(strata[shuffled])
+    members = stratum.groupby(stratum)
+    place = (members.cumcount() + 0.5) / members.transform("size")
+    return shuffled[np.argsort(place.to_numpy(), kind="stable")]
+
+
+def _audit(rows: pd.DataFrame, dropped: dict[str, int], task: Task) -> SplitAudit:
+    values, counts = np.unique(rows["label"].round().astype("int64"), return_counts=True)
+    names = task.label_names or range(values.max() + 1)
+    labels = {str(names[value]): int(count) for value, count in zip(values, counts, strict=True)}
+    return SplitAudit(len(rows) + sum(dropped.values()), len(rows), dropped, labels)
+
+
+def _features(task: Task) -> Features:
+    texts = {column: Value("string") for column in ("text", "text_pair")[: len(task.text_columns)]}
+    label = Value("float64") if task.is_regression else ClassLabel(names=list(task.label_names))
+    return Features({**texts, "label": label, "idx": Value("int64")})
+
+
+def _positive(counts: dict[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}

@@ -1,0 +1,453 @@
+"""MLflow as an idempotent projection of the DVC artifacts.
+
+A stage that DVC restores from its cache does not run, so runs are not logged while training: they
+are derived from the artifacts afterwards. A cell's run is identified by the cell and the hash of its
+artifacts. Syncing the same artifacts again changes nothing; new or changed cells become child runs
+of one new parent run. A run gets its hash last, so that a run without one is a sync that was
+killed, and the next sync replaces it.
+
+The lock makes syncs of one machine wait for each other. Several machines that write to one server at
+the same time should use profiles of different names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sensibert.artifacts import Paths, read_json
+from sensibert.errors import TrackingError
+from sensibert.params import Cell, Params
+from sensibert.provenance import git_state, params_hash
+from sensibert.results import Result
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+CELL_STAGES = ("finetune", "evaluate")
+"""The DVC stages whose artifacts make up a cell's run."""
+
+TAG_CELL = "sensibert.cell"
+TAG_HASH = "sensibert.artifact_hash"
+TAG_CURRENT = "sensibert.current"
+TAG_PARAMS_HASH = "sensibert.params_hash"
+TAG_PARENT = "mlflow.parentRunId"
+TAG_COMMIT = "mlflow.source.git.commit"
+
+ARTIFACTS_FOLDER = "mlartifacts"
+"""Beside a SQLite store; where `mlflow ui` looks by default."""
+
+_LOCK_SECONDS = 120
+_MLFLOW_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default it retries an unreachable server for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for every run
+}
+"""Used where the user has not set them."""
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What a sync did."""
+
+    store: str
+    """Tracking URI, without a password."""
+    experiment: str
+    created: int
+    """Cells that got a new run."""
+    kept: int
+    """Cells whose run was there."""
+    missing: tuple[str, ...]
+    """Cells of the grid that are not computed yet."""
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the stages left of one cell."""
+
+    cell: Cell
+    result: Result
+    curve: list[dict[str, Any]]
+    provenance: dict[str, dict[str, Any]]
+    """DVC stage -> its provenance, where there is one."""
+    hash: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.cell.name, self.hash
+
+    @property
+    def times(self) -> tuple[int, int]:
+        """Start and end in milliseconds since 1970."""
+        moments = [
+            datetime.fromisoformat(about[key]) for about in self.provenance.values() for key in ("started", "finished")
+        ] or [datetime.now(UTC)]
+        return int(min(moments).timestamp() * 1000), int(max(moments).timestamp() * 1000)
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    client: MlflowClient
+    id: str
+    artifacts: Path | None
+    """Where the files of `mlflow-artifacts:` lie if no server stores them."""
+
+
+def tracking_uri(root: Path = Path()) -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite store in the repository root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').resolve()}"
+
+
+def how_to_open(uri: str, root: Path = Path()) -> str:
+    """The command or address that opens the MLflow UI of a store."""
+    if uri.startswith(("http:", "https:", "databricks")):
+        return _without_password(uri)
+    database = _sqlite_file(uri)
+    if database is not None and database.resolve() == (root / "mlflow.db").resolve():
+        return "make ui"
+    command = ["mlflow", "ui", "--backend-store-uri", _without_password(uri)]
+    if database is not None:
+        command += ["--artifacts-destination", str(database.parent / ARTIFACTS_FOLDER)]
+    return shlex.join(command)
+
+
+def sync(params: Params, paths: Paths, uri: str | None = None) -> SyncReport:
+    """Bring the MLflow store up to date with the artifacts of the grid.
+
+    Args:
+        params: the active profile.
+        paths: where its artifacts are.
+        uri: the tracking URI; by default what `tracking_uri` says.
+
+    Raises:
+        TrackingError: the store cannot be reached or written.
+        ArtifactError: an artifact is damaged.
+    """
+    uri = uri or tracking_uri(paths.root)
+    complete = [cell for cell in params.cells() if paths.metrics(cell).exists()]
+    evidence = [_read_evidence(paths, cell) for cell in complete]
+    with _plain_errors(uri), _defaults(_MLFLOW_SETTINGS), _quiet(), _lock(uri, paths.root):
+        experiment = _open_experiment(uri, f"sensibert/{params.profile}")
+        created = _project(experiment, params, paths, evidence)
+    return SyncReport(
+        store=_without_password(uri),
+        experiment=f"sensibert/{params.profile}",
+        created=created,
+        kept=len(evidence) - created,
+        missing=tuple(cell.name for cell in params.cells() if cell not in complete),
+    )
+
+
+def _read_evidence(paths: Paths, cell: Cell) -> _Evidence:
+    history = paths.history(cell)
+    metrics = paths.metrics(cell)
+    stages = {stage: paths.provenance(stage, cell.name) for stage in CELL_STAGES}
+    return _Evidence(
+        cell=cell,
+        result=Result.from_dict(read_json(metrics)),
+        curve=read_json(history)["log"] if history.exists() else [],
+        provenance={stage: read_json(path) for stage, path in stages.items() if path.exists()},
+        hash=_hash_files(metrics, history),
+    )
+
+
+def _hash_files(*files: Path) -> str:
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "" for file in files]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+# ── the store ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _open_experiment(uri: str, name: str) -> _Experiment:
+    _check_database(uri)
+    from mlflow import MlflowClient
+    from mlflow.entities import LifecycleStage
+
+    client = MlflowClient(tracking_uri=uri)
+    database = _sqlite_file(uri)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # MLflow turns a local folder into an absolute path, which breaks when the repository moves. Its own
+        # scheme `mlflow-artifacts:` is resolved by the UI instead, to the folder mlartifacts where it is started.
+        location = None if database is None else f"mlflow-artifacts:/{name}"
+        found = client.get_experiment(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise TrackingError(
+            f"the MLflow experiment {name} was deleted; "
+            f"bring it back with `mlflow experiments restore --experiment-id {found.experiment_id}`"
+        )
+    return _Experiment(client, found.experiment_id, database and database.parent / ARTIFACTS_FOLDER)
+
+
+def _check_database(uri: str) -> None:
+    """Connect once: MLflow would try a database that does not answer for minutes."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+    from sqlalchemy import create_engine, inspect
+
+    if not uri.startswith(tuple(DATABASE_ENGINES)):
+        return
+    engine = create_engine(uri)
+    try:
+        inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    database = make_url(uri).database
+    return Path(database) if database else None
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+@contextmanager
+def _lock(uri: str, root: Path) -> Iterator[None]:
+    """One sync at a time: a fresh SQLite store breaks when two processes initialize it at once."""
+    from filelock import FileLock, Timeout
+
+    database = _sqlite_file(uri) or root / "mlflow.db"
+    try:
+        with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise TrackingError(f"another sync has been running for {_LOCK_SECONDS} s; try again when it is done") from None
+
+
+@contextmanager
+def _plain_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow and SQLAlchemy raise into one `TrackingError` without secrets."""
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        raise TrackingError("MLflow is not installed; install it with `pip install 'sensibert[pipeline]'`") from None
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        store = _without_password(uri)
+        reason = str(error).strip().replace(uri, store).splitlines()[0]
+        raise TrackingError(
+            f"cannot use the MLflow store {store} ({reason}); "
+            "set MLFLOW_TRACKING_URI to another one, or unset it for the one in mlflow.db"
+        ) from error
+
+
+@contextmanager
+def _defaults(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that the user has not set, for the time of the block."""
+    added = {key: value for key, value in settings.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back progress notes and retries; errors still show."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+# ── the projection ───────────────────────────────────────────────────────────────────────────────
+
+
+def _project(experiment: _Experiment, params: Params, paths: Paths, evidence: list[_Evidence]) -> int:
+    """Create the runs that are not there, mark the current ones; the number of new runs."""
+    client = experiment.client
+    runs = _active_runs(experiment)
+    cell_runs = {run.info.run_id: run for run in runs if TAG_CELL in run.data.tags}
+    finished = {key: run for key, run in cell_runs.items() if TAG_HASH in run.data.tags}
+    for run_id in cell_runs.keys() - finished.keys():
+        client.delete_run(run_id)
+    known = {(run.data.tags[TAG_CELL], run.data.tags[TAG_HASH]): key for key, run in finished.items()}
+
+    new = [item for item in evidence if item.identity not in known]
+    unfinished = [run for run in runs if TAG_PARAMS_HASH in run.data.tags and run.info.status == "RUNNING"]
+    parent = _create_runs(experiment, params, paths, new, unfinished) if new else None
+    _close_parents(client, {run.info.run_id for run in unfinished} - {parent}, finished.values())
+
+    current = {known[item.identity] for item in evidence if item.identity in known}
+    for run_id, run in finished.items():
+        flag = str(run_id in current).lower()
+        if run.data.tags.get(TAG_CURRENT) != flag:
+            client.set_tag(run_id, TAG_CURRENT, flag)
+    return len(new)
+
+
+def _active_runs(experiment: _Experiment) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while True:
+        page = experiment.client.search_runs([experiment.id], max_results=1000, page_token=token)
+        runs.extend(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def _create_runs(
+    experiment: _Experiment, params: Params, paths: Paths, new: list[_Evidence], unfinished: list[Run]
+) -> str:
+    """One parent run with a child for each new cell; the parent's id."""
+    parent = _open_parent(experiment, params, paths, new, unfinished)
+    for item in new:
+        _create_cell_run(experiment, params, item, parent)
+    experiment.client.set_terminated(parent, end_time=max(item.times[1] for item in new))
+    return parent
+
+
+def _open_parent(
+    experiment: _Experiment, params: Params, paths: Paths, new: list[_Evidence], unfinished: list[Run]
+) -> str:
+    """The run above the new cells: one that a killed sync left with the same parameters, or a new one."""
+    from mlflow.entities import Param
+
+    content = params.model_dump(mode="json")
+    digest = params_hash(content)
+    left = next((run for run in unfinished if run.data.tags[TAG_PARAMS_HASH] == digest), None)
+    start = min(item.times[0] for item in new)
+    tags = {"stage": "pipeline", "profile": params.profile, TAG_PARAMS_HASH: digest}
+    parent = left or experiment.client.create_run(
+        experiment.id,
+        start_time=start,
+        run_name=f"{params.profile} {datetime.fromtimestamp(start / 1000, UTC):%Y-%m-%d %H:%M:%S}",
+        tags=tags | _commit_tag(git_state(paths.root)),
+    )
+    run_id: str = parent.info.run_id
+    experiment.client.log_batch(
+        run_id, params=[Param(key, text) for key, text in _flatten(content).items()], synchronous=True
+    )
+    _store_files(experiment, parent, paths)
+    return run_id
+
+
+def _close_parents(client: MlflowClient, left: set[str], cell_runs: Iterable[Run]) -> None:
+    """Finish what a killed sync left open; a parent without children goes."""
+    with_children = {run.data.tags.get(TAG_PARENT) for run in cell_runs}
+    for run_id in left:
+        if run_id in with_children:
+            client.set_terminated(run_id)
+        else:
+            client.delete_run(run_id)
+
+
+def _create_cell_run(experiment: _Experiment, params: Params, item: _Evidence, parent: str) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    client = experiment.client
+    cell = item.cell
+    start, end = item.times
+    tags = {
+        TAG_CELL: cell.name,
+        TAG_PARENT: parent,
+        "task": cell.task,
+        "method": cell.method,
+        "budget": str(cell.budget),
+        "seed": str(cell.seed),
+        "stage": CELL_STAGES[0],
+        "profile": params.profile,
+        **_commit_tag(item.provenance.get(CELL_STAGES[0], {}).get("git", {})),
+    }
+    run_id = client.create_run(experiment.id, start_time=start, tags=tags, run_name=cell.name).info.run_id
+    metrics = [
+        *(Metric(key, value, end, 0) for key, value in _final_metrics(item).items()),
+        *(Metric(key, value, end, step) for key, value, step in _curve_metrics(item.curve)),
+    ]
+    texts = [Param(key, text) for key, text in _flatten(_cell_params(params, cell)).items()]
+    client.log_batch(run_id, metrics=metrics, params=texts, synchronous=True)
+    client.set_terminated(run_id, end_time=end)
+    client.log_batch(run_id, tags=[RunTag(TAG_CURRENT, "true"), RunTag(TAG_HASH, item.hash)], synchronous=True)
+
+
+def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
+    """Everything in the parameters that shapes this cell."""
+    sections = params.model_dump(mode="json", include={"data", "model", "training"})
+    if cell.is_pruned:
+        sections |= params.model_dump(mode="json", include={"scoring", "masking"})
+        sections["masking"] = params.mask_options(cell.method)
+    return {**cell._asdict(), "learning_rate": params.learning_rates[cell.method], **sections}
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested keys joined by dots; text as it is, everything else as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def _final_metrics(item: _Evidence) -> dict[str, float]:
+    result = item.result
+    seconds = {f"{stage}_seconds": about["seconds"] for stage, about in item.provenance.items()}
+    return {
+        **result.metrics,
+        "primary": result.primary,
+        "examples": result.examples,
+        **asdict(result.cost),
+        **seconds,
+    }
+
+
+def _curve_metrics(curve: list[dict[str, Any]]) -> Iterator[tuple[str, float, int]]:
+    """Name, value and step of every number in the training curve."""
+    for point in curve:
+        for key, value in point.items():
+            if key not in ("step", "epoch") and isinstance(value, int | float):
+                yield f"train/{key}", value, int(point["step"])
+
+
+def _commit_tag(git: Mapping[str, Any]) -> dict[str, str]:
+    return {TAG_COMMIT: git["revision"]} if git.get("revision") else {}
+
+
+def _store_files(experiment: _Experiment, run: Run, paths: Paths) -> None:
+    """Attach the parameter file and the report to a run."""
+    files = {path: "" for path in [paths.root / "params.yaml"] if path.is_file()}
+    for path in sorted(paths.reports.rglob("*")):
+        if path.is_file():
+            files[path] = (Path("reports") / path.relative_to(paths.reports).parent).as_posix()
+    for path, folder in files.items():
+        _store_file(experiment, run, path, folder)
+
+
+def _store_file(experiment: _Experiment, run: Run, path: Path, folder: str) -> None:
+    scheme, _, place = run.info.artifact_uri.partition(":")
+    if scheme == "mlflow-artifacts" and experiment.artifacts is not None:
+        target = experiment.artifacts / place.lstrip("/") / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+    else:
+        experiment.client.log_artifact(run.info.run_id, str(path), folder or None)

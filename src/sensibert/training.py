@@ -1,0 +1,142 @@
+"""Fine-tuning: the Hugging Face Trainer, wired to be deterministic and to go on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from sensibert.artifacts import write_json
+from sensibert.encoding import Collator, Example
+from sensibert.hardware import best_device, make_deterministic, resolve_precision
+from sensibert.params import Precision, TrainingParams
+from sensibert.tuning import freeze_all_but
+
+LOGS_PER_RUN = 50
+"""Points of a training curve."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What fine-tuning did, apart from the model it left."""
+
+    log: list[dict[str, float]]
+    """The training curve: step, epoch, loss and learning_rate."""
+    steps: int
+    trainable_parameters: int
+    precision: Precision
+    """What `auto` became."""
+    resumed_at_step: int
+    """0 for a run that was not interrupted."""
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: TrainingParams,
+    *,
+    method: str,
+    learning_rate: float,
+    seed: int,
+    checkpoints: Path,
+    resume: bool = True,
+) -> Training:
+    """Tune a model in place: AdamW, linear warm-up and decay, length-grouped batches.
+
+    Args:
+        model: A dense or slim model; a slim one needs no mask, its dimensions are gone.
+        examples: Training data.
+        tokenizer: Pads the batches.
+        settings: Epochs, batch size and the like.
+        method: A tuning method, which says what trains.
+        learning_rate: The peak rate.
+        seed: Of the order of the data and of dropout.
+        checkpoints: Scratch folder; removed when the run is complete.
+        resume: Go on from the last checkpoint in `checkpoints` if it belongs to this very run.
+    """
+    freeze_all_but(model, method)
+    precision = resolve_precision(settings.precision, best_device())
+    run = {"method": method, "learning_rate": learning_rate, "seed": seed, "precision": precision}
+    checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
+    make_deterministic(seed)
+    trainer = Trainer(
+        model=model,
+        args=_arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)),
+        train_dataset=examples,  # type: ignore[arg-type]
+        data_collator=Collator(tokenizer),
+        processing_class=tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return Training(
+        log=[_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry],
+        steps=trainer.state.global_step,
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        precision=precision,
+        resumed_at_step=int(checkpoint.rsplit("-", 1)[-1]) if checkpoint else 0,
+    )
+
+
+def _arguments(
+    settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, steps: int
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_fraction,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length",
+        bf16=precision == "bf16",
+        use_cpu=best_device().type == "cpu",
+        seed=seed,
+        logging_steps=max(1, steps // LOGS_PER_RUN),
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=1,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=best_device().type == "cuda",
+    )
+
+
+def _steps(examples: list[Example], settings: TrainingParams) -> int:
+    return max(1, int(-(-len(examples) // settings.batch_size) * settings.epochs))
+
+
+def _curve_point(entry: dict[str, float]) -> dict[str, float]:
+    return {name: float(entry[name]) for name in ("step", "epoch", "loss", "learning_rate")}
+
+
+def _fingerprint(
+    model: PreTrainedModel, examples: list[Example], settings: TrainingParams, run: dict[str, Any]
+) -> str:
+    """Identity of a run: its first weights, its data and its settings."""
+    digest = hashlib.sha256(json.dumps([run, settings.model_dump()], sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for example in examples:
+        digest.update(repr(sorted(example.items())).encode())
+    return digest.hexdigest()
+
+
+def _prepare_checkpoints(folder: Path, fingerprint: str, resume: bool) -> str | None:
+    """The checkpoint to go on from; a folder of another run, or an unwanted one, is emptied."""
+    owner = folder / "run.json"
+    if resume and owner.exists() and json.loads(owner.read_text()) == fingerprint:
+        return get_last_checkpoint(str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(owner, fingerprint)
+    return None

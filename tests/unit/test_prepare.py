@@ -1,0 +1,356 @@
+import json
+import shutil
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import ClassLabel, Dataset, Value
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensibert.errors import ArtifactError, DataError
+from sensibert.params import DataParams
+from sensibert.tasks import TASKS
+from sensibert.tasks.prepare import data_hash, load_task, prepare, save_task, stratified_order
+
+REAL_GLUE = Path(__file__).parents[3] / "shared" / "glue"
+REAL_TASKS = ["sst2", "mrpc", "rte", "cola"]
+
+
+def local(directory, **settings):
+    return DataParams(source="local", directory=directory, **settings)
+
+
+def change(directory, task, split, edit):
+    path = directory / task / f"{split}.parquet"
+    edit(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def set_value(directory, task, split, row, column, value):
+    def edit(rows):
+        rows = rows.astype({column: "object"})
+        rows.loc[row, column] = value
+        return rows
+
+    change(directory, task, split, edit)
+
+
+def plain(rows):
+    """What makes two rows of the normalized data the same text."""
+    columns = [column for column in ("text", "text_pair") if column in rows.column_names]
+    return {
+        tuple(sorted(" ".join(text.casefold().split()) for text in texts))
+        for texts in zip(*(rows[column] for column in columns), strict=True)
+    }
+
+
+def assert_no_shared_text(dataset):
+    texts = {split: plain(rows) for split, rows in dataset.items()}
+    assert not texts["train"] & texts["dev"]
+    for split in texts.keys() - {"train", "dev"}:
+        assert not texts[split] & (texts["train"] | texts["dev"])
+
+
+def test_a_single_text_task_is_normalized(glue_directory):
+    dataset, audit = prepare(TASKS["sst2"], local(glue_directory))
+    assert list(dataset) == ["train", "dev", "validation"]
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 72, "dev": 8, "validation": 30}
+    source = pd.read_parquet(glue_directory / "sst2" / "train.parquet")
+    for split in ("train", "dev"):
+        rows = dataset[split]
+        assert rows.column_names == ["text", "label", "idx"]
+        assert rows.features["label"] == ClassLabel(names=["negative", "positive"])
+        assert rows["text"][:] == source["sentence"][rows["idx"][:]].tolist()
+        assert rows["label"][:] == source["label"][rows["idx"][:]].tolist()
+    assert sorted([*dataset["train"]["idx"], *dataset["dev"]["idx"]]) == list(range(80))
+    assert audit.splits["train"].dropped == {"set_aside_for_dev": 8}
+    assert audit.splits["validation"].labels == {"negative": 15, "positive": 15}
+
+
+def test_a_pair_task_has_both_texts(glue_directory):
+    dataset, _ = prepare(TASKS["mrpc"], local(glue_directory))
+    source = pd.read_parquet(glue_directory / "mrpc" / "validation.parquet")
+    assert dataset["validation"].column_names == ["text", "text_pair", "label", "idx"]
+    assert dataset["validation"]["text_pair"][:] == source["sentence2"].tolist()
+
+
+def test_a_regression_task_keeps_real_labels(glue_directory):
+    dataset, audit = prepare(TASKS["stsb"], local(glue_directory, dev_fraction=0.25))
+    assert dataset["train"].features["label"] == Value("float64")
+    source = pd.read_parquet(glue_directory / "stsb" / "validation.parquet")
+    assert dataset["validation"]["label"][:] == source["label"].tolist()
+    # Quantile bins: the dev split spans the range as train does.
+    assert np.mean(dataset["dev"]["label"]) == pytest.approx(np.mean(dataset["train"]["label"]), abs=0.25)
+    assert sum(audit.splits["dev"].labels.values()) == 20
+    assert set(audit.splits["train"].labels) <= {"0", "1", "2", "3", "4", "5"}
+
+
+def test_the_original_release_gives_the_same_rows_as_parquet(glue_directory, tmp_path):
+    folder = tmp_path / "release" / "SST-2"
+    folder.mkdir(parents=True)
+    for split, name in (("train", "train.tsv"), ("validation", "dev.tsv")):
+        rows = pd.read_parquet(glue_directory / "sst2" / f"{split}.parquet")
+        rows[["sentence", "label"]].to_csv(folder / name, sep="\t", index=False)
+    from_release, _ = prepare(TASKS["sst2"], local(folder.parent))
+    from_parquet, _ = prepare(TASKS["sst2"], local(glue_directory))
+    assert {s: rows.to_dict() for s, rows in from_release.items()} == {
+        s: rows.to_dict() for s, rows in from_parquet.items()
+    }
+
+
+def test_class_names_are_understood_as_labels(glue_directory):
+    expected, _ = prepare(TASKS["sst2"], local(glue_directory))
+    names = {0: "negative", 1: " positive "}
+    for split in ("train", "validation"):
+        change(glue_directory, "sst2", split, lambda rows: rows.assign(label=rows["label"].map(names)))
+    dataset, _ = prepare(TASKS["sst2"], local(glue_directory))
+    assert dataset["train"].to_dict() == expected["train"].to_dict()
+
+
+def test_each_validation_split_stands_under_its_own_name(tmp_path):
+    (tmp_path / "mnli").mkdir()
+    for split, size in (("train", 60), ("validation_matched", 9), ("validation_mismatched", 12)):
+        rows = pd.DataFrame({"premise": [f"{split} {i}" for i in range(size)], "hypothesis": "so", "label": 0})
+        rows.assign(label=rows.index % 3).to_parquet(tmp_path / "mnli" / f"{split}.parquet")
+    dataset, audit = prepare(TASKS["mnli"], local(tmp_path))
+    assert list(dataset) == list(audit.splits) == ["train", "dev", "validation_matched", "validation_mismatched"]
+    assert audit.splits["validation_mismatched"].labels == {"entailment": 4, "neutral": 4, "contradiction": 4}
+
+
+def test_planted_duplicates_leave_train(glue_directory):
+    def plant(rows):
+        copies = validation.head(6).assign(sentence=lambda v: "  " + v["sentence"].str.upper().str.replace(" ", "\t "))
+        own_copies = rows.head(40)  # some of these texts are drawn for dev
+        return pd.concat([rows, copies, own_copies], ignore_index=True)
+
+    validation = pd.read_parquet(glue_directory / "sst2" / "validation.parquet")
+    change(glue_directory, "sst2", "train", plant)
+    dataset, audit = prepare(TASKS["sst2"], local(glue_directory, dev_fraction=0.2))
+    assert_no_shared_text(dataset)
+    assert audit.splits["train"].dropped["also_in_validation"] == 6
+    assert audit.splits["train"].dropped["also_in_dev"] > 0
+    assert len(dataset["validation"]) == 30
+
+
+def test_a_swapped_pair_is_a_duplicate_and_a_shared_half_is_not(glue_directory):
+    def plant(rows):
+        first = validation.iloc[[0]]
+        swapped = first.assign(sentence1=first["sentence2"], sentence2=first["sentence1"])
+        half = first.assign(sentence2="nothing of the kind")
+        return pd.concat([rows, swapped, half], ignore_index=True)
+
+    validation = pd.read_parquet(glue_directory / "mrpc" / "validation.parquet")
+    change(glue_directory, "mrpc", "train", plant)
+    dataset, audit = prepare(TASKS["mrpc"], local(glue_directory))
+    assert_no_shared_text(dataset)
+    assert audit.splits["train"].dropped["also_in_validation"] == 1
+    assert 81 in {*dataset["train"]["idx"], *dataset["dev"]["idx"]}
+
+
+def test_rows_without_text_or_label_are_dropped_and_counted(glue_directory):
+    for row, column, value in ((3, "sentence", None), (4, "sentence", " \t"), (5, "label", None)):
+        set_value(glue_directory, "sst2", "train", row, column, value)
+    set_value(glue_directory, "sst2", "validation", 0, "sentence", "")
+    dataset, audit = prepare(TASKS["sst2"], local(glue_directory))
+    assert audit.splits["train"].dropped["missing_text"] == 2
+    assert audit.splits["train"].dropped["missing_label"] == 1
+    assert audit.splits["validation"].dropped == {"missing_text": 1}
+    assert not {3, 4, 5} & {*dataset["train"]["idx"], *dataset["dev"]["idx"]}
+    assert dataset["validation"]["idx"][0] == 1
+
+
+def test_broken_lines_and_empty_labels_of_a_release_are_counted(tmp_path):
+    folder = tmp_path / "SST-2"
+    folder.mkdir()
+    good = [f"text number {i}\t{i % 2}" for i in range(40)]
+    (folder / "train.tsv").write_text("\n".join(["sentence\tlabel", "alone", "a\tb\tc", "no label\t", *good]))
+    (folder / "dev.tsv").write_text("sentence\tlabel\ngood\t1\nbad\t0\n")
+    dataset, audit = prepare(TASKS["sst2"], local(tmp_path))
+    dropped = audit.splits["train"].dropped
+    assert (dropped["wrong_field_count"], dropped["missing_label"]) == (2, 1)
+    assert audit.splits["train"].read == 43
+    assert min(*dataset["train"]["idx"], *dataset["dev"]["idx"]) == 3
+
+
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
+def test_the_audit_accounts_for_every_row(glue_directory, task):
+    set_value(glue_directory, task, "train", 7, "label", None)
+    dataset, audit = prepare(TASKS[task], local(glue_directory, max_train=20))
+    for split, counts in audit.splits.items():
+        assert counts.read == counts.kept + sum(counts.dropped.values())
+        assert counts.kept == len(dataset[split]) == sum(counts.labels.values())
+    assert audit.splits["train"].read == 80
+    assert audit.splits["train"].kept == 20
+    assert json.loads(json.dumps(audit.to_dict()))["splits"]["train"]["dropped"]["missing_label"] == 1
+
+
+@pytest.mark.parametrize("label", [2, -1, 0.5, "maybe"])
+def test_an_unknown_label_is_refused(glue_directory, label):
+    def plant(rows):
+        labels = [type(label)(value) for value in rows["label"]]
+        return rows.assign(label=[*labels[:4], label, *labels[5:]])
+
+    change(glue_directory, "sst2", "validation", plant)
+    with pytest.raises(DataError) as caught:
+        prepare(TASKS["sst2"], local(glue_directory))
+    message = str(caught.value)
+    assert f"unknown label {label!r} in row 4 of split validation of task sst2 (1 such rows)" in message
+    assert message.endswith("allowed: negative, positive or their ids from 0")
+
+
+@pytest.mark.parametrize("label", [5.1, -0.5, "high"])
+def test_a_label_outside_the_range_is_refused(glue_directory, label):
+    path = glue_directory / "stsb" / "train.parquet"
+    rows = pd.read_parquet(path)
+    labels = [*rows["label"][:9], label, *rows["label"][10:]]
+    rows.assign(label=[str(value) for value in labels]).to_parquet(path)
+    with pytest.raises(DataError, match=rf"unknown label '{label}' in row 9 of split train.*from 0\.0 to 5\.0"):
+        prepare(TASKS["stsb"], local(glue_directory))
+
+
+def test_a_column_that_holds_no_text_is_refused(glue_directory):
+    change(glue_directory, "mrpc", "train", lambda rows: rows.assign(sentence2=range(len(rows))))
+    with pytest.raises(DataError, match="row 0 of split train has 0 in column sentence2; expected a text"):
+        prepare(TASKS["mrpc"], local(glue_directory))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_empty_split_is_refused(glue_directory, split):
+    change(glue_directory, "sst2", split, lambda rows: rows.head(0))
+    with pytest.raises(DataError, match=f"split {split} has no usable row"):
+        prepare(TASKS["sst2"], local(glue_directory))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_with_one_class_is_refused(glue_directory, split):
+    change(glue_directory, "sst2", split, lambda rows: rows[rows["label"] == 1])
+    with pytest.raises(DataError, match=f"split {split} has rows of a single label only"):
+        prepare(TASKS["sst2"], local(glue_directory))
+
+
+def test_a_train_split_that_is_wholly_leaked_is_refused(glue_directory):
+    shutil.copy(glue_directory / "sst2" / "validation.parquet", glue_directory / "sst2" / "train.parquet")
+    with pytest.raises(DataError, match="'also_in_validation': 30"):
+        prepare(TASKS["sst2"], local(glue_directory))
+
+
+def test_too_small_a_dev_split_or_sample_names_the_key(glue_directory):
+    with pytest.raises(DataError, match=r"split dev has no usable row .*data\.dev_fraction: 0\.001"):
+        prepare(TASKS["sst2"], local(glue_directory, dev_fraction=0.001))
+    with pytest.raises(DataError, match=r"split train has rows of a single label only .*data\.max_train: 1"):
+        prepare(TASKS["sst2"], local(glue_directory, max_train=1))
+
+
+@pytest.mark.parametrize("task", ["sst2", "stsb"])
+def test_samples_are_nested_stratified_and_leave_dev_alone(glue_directory, task):
+    sizes = (10, 20, 40, None)
+    datasets = [prepare(TASKS[task], local(glue_directory, max_train=size))[0] for size in sizes]
+    samples = [set(dataset["train"]["idx"]) for dataset in datasets]
+    assert [len(sample) for sample in samples] == [10, 20, 40, 72]
+    assert all(small < large for small, large in pairwise(samples))
+    assert len({tuple(dataset["dev"]["idx"]) for dataset in datasets}) == 1
+    if task == "sst2":
+        for dataset, size in zip(datasets, sizes[:3], strict=False):
+            assert sum(dataset["train"]["label"]) == size // 2
+
+
+def test_max_dev_and_dev_fraction_bound_the_dev_split(glue_directory):
+    for settings, size in (({"dev_fraction": 0.25}, 20), ({"dev_fraction": 0.25, "max_dev": 6}, 6)):
+        dataset, _ = prepare(TASKS["sst2"], local(glue_directory, **settings))
+        assert Counter(dataset["dev"]["label"]) == {0: size // 2, 1: size // 2}
+
+
+def test_the_seed_decides_the_draw(glue_directory):
+    draws = [prepare(TASKS["sst2"], local(glue_directory, seed=seed, max_train=30))[0] for seed in (0, 0, 1)]
+    assert draws[0]["dev"].to_dict() == draws[1]["dev"].to_dict()
+    assert draws[0]["train"].to_dict() == draws[1]["train"].to_dict()
+    assert draws[0]["dev"]["idx"][:] != draws[2]["dev"]["idx"][:]
+    assert draws[0]["validation"].to_dict() == draws[2]["validation"].to_dict()
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=200), st.integers(0, 2**32 - 1), st.integers(0, 200))
+def test_every_prefix_of_the_stratified_order_is_in_proportion(strata, seed, size):
+    strata = np.array(strata)
+    order = stratified_order(strata, seed)
+    assert sorted(order) == list(range(len(strata)))
+    size = min(size, len(strata))
+    for stratum in np.unique(strata):
+        share = np.mean(strata == stratum)
+        assert abs(np.sum(strata[order[:size]] == stratum) - share * size) <= 2
+
+
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
+def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, task):
+    dataset, audit = prepare(TASKS[task], local(glue_directory))
+    save_task(dataset, audit, tmp_path / "raw" / task)
+    loaded = load_task(tmp_path / "raw" / task)
+    assert set(loaded) == set(dataset)
+    for split, rows in dataset.items():
+        assert loaded[split].features == rows.features
+        assert loaded[split].to_dict() == rows.to_dict()
+    assert json.loads((tmp_path / "raw" / task / "audit.json").read_text()) == audit.to_dict()
+
+
+def test_equal_data_gives_equal_bytes_and_another_draw_another_hash(glue_directory, tmp_path):
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        save_task(*prepare(TASKS["mrpc"], local(glue_directory, seed=seed)), tmp_path / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    assert set(files) == {"train.parquet", "dev.parquet", "validation.parquet", "audit.json"}
+    assert data_hash(tmp_path / "one") == data_hash(tmp_path / "two") != data_hash(tmp_path / "three")
+
+
+def test_saving_replaces_the_whole_folder_or_nothing(glue_directory, tmp_path, monkeypatch):
+    folder = tmp_path / "raw"
+    dataset, audit = prepare(TASKS["sst2"], local(glue_directory))
+    save_task(dataset, audit, folder)
+    before = data_hash(folder)
+    smaller, small_audit = prepare(TASKS["sst2"], local(glue_directory, max_train=10))
+
+    def disk_is_full(*_, **__):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sensibert.tasks.prepare.write_json", disk_is_full)
+        with pytest.raises(OSError, match="no space"):
+            save_task(smaller, small_audit, folder)
+    assert data_hash(folder) == before
+    (folder / "stale.parquet").touch()
+    save_task(smaller, small_audit, folder)
+    assert len(load_task(folder)["train"]) == 10
+    assert not (folder / "stale.parquet").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_missing_or_damaged_artifact_is_named(glue_directory, tmp_path):
+    folder = tmp_path / "raw"
+    with pytest.raises(ArtifactError, match=r"audit\.json is missing"):
+        load_task(folder)
+    with pytest.raises(ArtifactError, match="holds no parquet file"):
+        data_hash(folder)
+    save_task(*prepare(TASKS["sst2"], local(glue_directory)), folder)
+    whole = (folder / "dev.parquet").read_bytes()
+    (folder / "dev.parquet").write_bytes(whole[:200])
+    with pytest.raises(ArtifactError, match=r"dev\.parquet is damaged"):
+        load_task(folder)
+    (folder / "dev.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"dev\.parquet is missing"):
+        load_task(folder)
+    (folder / "audit.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"audit\.json names no splits"):
+        load_task(folder)
+
+
+@pytest.mark.parametrize("name", REAL_TASKS)
+def test_real_glue_does_not_leak(name):
+    if not (REAL_GLUE / name).is_dir():
+        pytest.skip(f"real GLUE data is not at {REAL_GLUE.parent.name}/{REAL_GLUE.name}/{name}")
+    dataset, audit = prepare(TASKS[name], local(REAL_GLUE))
+    assert_no_shared_text(dataset)
+    train = audit.splits["train"]
+    assert train.read == len(Dataset.from_parquet(str(REAL_GLUE / name / "train.parquet"), keep_in_memory=True))
+    share = {split: np.mean(rows["label"]) for split, rows in dataset.items()}
+    assert share["dev"] == pytest.approx(share["train"], abs=0.005)

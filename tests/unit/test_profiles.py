@@ -1,0 +1,142 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sensibert import profiles
+from sensibert.errors import ParamsError
+from sensibert.params import load_params
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("glue-small", "paper", "pydocs", "sst2", "tiny")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    shutil.copyfile(tmp_path / "profiles" / "pydocs.yaml", tmp_path / "params.yaml")
+    (tmp_path / "dvc.lock").write_text("lock of pydocs\n")
+    return tmp_path
+
+
+def test_the_committed_params_are_the_default_profile():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "profiles" / "pydocs.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_is_valid_and_named_after_its_file(name):
+    path = profiles.available(ROOT)[name]
+    assert load_params(path).profile == name
+    assert profiles.summary(path)
+
+
+def test_there_is_no_other_profile():
+    assert tuple(profiles.available(ROOT)) == NAMES
+
+
+def test_the_profiles_cover_the_grids_they_promise():
+    params = {name: load_params(path) for name, path in profiles.available(ROOT).items()}
+    assert params["paper"].tasks == ["mnli", "qqp", "qnli", "sst2"]
+    assert sorted(params["paper"].budgets) == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert params["glue-small"].tasks == ["sst2", "mrpc", "rte", "cola"]
+    assert params["sst2"].data.max_train is None
+    assert len(params["tiny"].cells()) == 4
+
+
+def test_activate_replaces_the_params_and_puts_the_lock_away(workspace):
+    profiles.activate("tiny", workspace)
+    assert profiles.active(workspace) == "tiny"
+    assert not (workspace / "dvc.lock").exists()
+    assert (workspace / "reports" / "pydocs" / "dvc.lock").read_text() == "lock of pydocs\n"
+
+
+def test_every_profile_gets_its_own_lock_back(workspace):
+    profiles.activate("tiny", workspace)
+    (workspace / "dvc.lock").write_text("lock of tiny\n")
+    profiles.activate("pydocs", workspace)
+    assert (workspace / "dvc.lock").read_text() == "lock of pydocs\n"
+    profiles.activate("tiny", workspace)
+    assert (workspace / "dvc.lock").read_text() == "lock of tiny\n"
+
+
+def test_activating_the_active_profile_changes_nothing(workspace):
+    before = sorted(workspace.rglob("*"))
+    profiles.activate("pydocs", workspace)
+    assert sorted(workspace.rglob("*")) == before
+    assert (workspace / "dvc.lock").read_text() == "lock of pydocs\n"
+
+
+def test_a_fresh_workspace_without_params_or_lock_is_fine(workspace):
+    (workspace / "params.yaml").unlink()
+    (workspace / "dvc.lock").unlink()
+    profiles.activate("tiny", workspace)
+    assert profiles.active(workspace) == "tiny"
+
+
+def edit(workspace: Path) -> bytes:
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text() + "# an edit\n")
+    return params.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["tiny", "pydocs"])
+def test_edits_are_refused_with_the_way_to_keep_them(workspace, name):
+    edited = edit(workspace)
+    with pytest.raises(ParamsError, match=r"edits of the profile pydocs.*profiles/NEW\.yaml.*--force"):
+        profiles.activate(name, workspace)
+    assert (workspace / "params.yaml").read_bytes() == edited
+    assert (workspace / "dvc.lock").read_text() == "lock of pydocs\n"
+    assert not (workspace / "reports").exists()
+
+
+def test_edits_that_were_saved_as_a_profile_are_not_lost(workspace):
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text().replace("profile: pydocs", "profile: mine"))
+    shutil.copyfile(params, workspace / "profiles" / "mine.yaml")
+    profiles.activate("tiny", workspace)
+    assert (workspace / "reports" / "mine" / "dvc.lock").read_text() == "lock of pydocs\n"
+    profiles.activate("mine", workspace)
+    assert profiles.active(workspace) == "mine"
+
+
+def test_force_throws_the_edits_away_but_not_the_lock(workspace):
+    edit(workspace)
+    profiles.activate("tiny", workspace, force=True)
+    assert profiles.active(workspace) == "tiny"
+    assert (workspace / "reports" / "pydocs" / "dvc.lock").read_text() == "lock of pydocs\n"
+
+
+def test_force_on_the_active_profile_resets_it_and_keeps_its_lock(workspace):
+    edit(workspace)
+    profiles.activate("pydocs", workspace, force=True)
+    assert profiles.active(workspace) == "pydocs"
+    assert (workspace / "dvc.lock").read_text() == "lock of pydocs\n"
+
+
+@pytest.mark.parametrize("content", ["profile: ../../escape\n", "profile: [1]\n", "}{", "- 1\n"])
+def test_force_survives_params_that_name_no_profile(workspace, content):
+    (workspace / "params.yaml").write_text(content)
+    with pytest.raises(ParamsError, match="no profile"):
+        profiles.activate("tiny", workspace)
+    profiles.activate("tiny", workspace, force=True)
+    assert profiles.active(workspace) == "tiny"
+    assert (workspace / "reports" / "unknown" / "dvc.lock").exists()
+
+
+def test_an_unknown_profile_lists_the_known_ones(workspace):
+    with pytest.raises(ParamsError, match="unknown profile 'huge'; allowed: glue-small, paper, pydocs, sst2, tiny"):
+        profiles.activate("huge", workspace)
+
+
+def test_a_wrong_profile_changes_nothing(workspace):
+    path = workspace / "profiles" / "wrong.yaml"
+    path.write_text((workspace / "params.yaml").read_text().replace("budgets: [0.4, 0.2]", "budgets: [1.4]"))
+    with pytest.raises(ParamsError, match="budgets"):
+        profiles.activate("wrong", workspace)
+    assert profiles.active(workspace) == "pydocs"
+
+
+def test_a_profile_must_carry_the_name_of_its_file(workspace):
+    shutil.copyfile(workspace / "params.yaml", workspace / "profiles" / "copied.yaml")
+    with pytest.raises(ParamsError, match=r"must be copied.*found 'pydocs'"):
+        profiles.activate("copied", workspace)

@@ -1,0 +1,394 @@
+"""Tables and plots: exact numbers, exact columns, equal bytes, and errors that name what is missing."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_scores
+from sensibert.errors import ArtifactError
+from sensibert.masks import Mask, ModuleKey
+from sensibert.params import Cell, parse_params
+from sensibert.report.gather import gather, gather_correct, gather_masks, gather_scores, gather_seconds
+from sensibert.report.plots import (
+    kept_table,
+    spaced,
+    write_budget_curve,
+    write_kept_dimensions,
+    write_stability_matrix,
+)
+from sensibert.report.tables import (
+    COLUMNS,
+    comparison_table,
+    significance_table,
+    write_significance,
+    write_stability,
+    write_tables,
+)
+from sensibert.results import Cost, Result
+from sensibert.stability import Run, agreement, spearman_matrix
+
+PRUNABLE, OTHER = 10_000_000, 12_000_000
+PRIMARY = {
+    ("sst2", "full"): [90.0, 92.0],
+    ("sst2", "bitfit"): [88.0, 89.0],
+    ("sst2", "sensitivity", 0.4): [88.0, 89.0],
+    ("sst2", "magnitude", 0.4): [85.0, 84.0],
+    ("sst2", "sensitivity", 0.2): [86.0, 86.0],
+    ("sst2", "magnitude", 0.2): [80.0, 81.0],
+}
+
+
+def params(**changes):
+    content = {
+        "profile": "test",
+        "tasks": ["sst2"],
+        "seeds": [0, 1],
+        "criteria": ["sensitivity", "magnitude"],
+        "budgets": [0.2, 0.4],
+        "tuning": ["full", "bitfit"],
+        "data": {"source": "hub"},
+        "model": {"backbone": "any"},
+        "stability": {"tasks": ["sst2"], "seeds": [0, 1], "epochs": [1, 2]},
+        **changes,
+    }
+    methods = [*content["criteria"], *content["tuning"]]
+    return parse_params({**content, "learning_rates": dict.fromkeys(methods, 1e-4)})
+
+
+def result_of(cell):
+    values = PRIMARY.get((cell.task, cell.method, cell.budget)) or PRIMARY.get((cell.task, cell.method), [70.0, 72.0])
+    total = OTHER + round(PRUNABLE * cell.budget)
+    trainable = 3_330 if cell.method == "bitfit" else total
+    metric = "matthews_correlation" if cell.task == "cola" else "accuracy"
+    cost = Cost(PRUNABLE, cell.budget, PRUNABLE, total, trainable, macs=1, tokens=20, model_bytes=1)
+    return Result(*cell, {metric: values[cell.seed], "other": 1.0}, metric, 872, cost)
+
+
+def seconds_of(cell):
+    return (100.0 if cell.seed == 0 else 300.0) * (cell.budget if cell.is_pruned else 1.0)
+
+
+def table_of(some_params):
+    cells = some_params.cells()
+    return comparison_table([result_of(cell) for cell in cells], {cell: seconds_of(cell) for cell in cells})
+
+
+def row_of(table, method, budget):
+    return table[(table["method"] == method) & (table["budget"] == budget)].squeeze()
+
+
+def masks_of(some_params):
+    def mask(cell):
+        keep = {
+            ModuleKey(layer, group): np.arange(size).reshape(shape) < round(size * cell.budget) + cell.seed
+            for layer in (0, 1)
+            for group, size, shape in (("attention", 20, (2, 10)), ("feed_forward", 40, (1, 40)))
+        }
+        return Mask(keep, dict.fromkeys(keep, 1))
+
+    return {cell: mask(cell) for cell in some_params.cells() if cell.is_pruned}
+
+
+# ── the comparison table ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_rows_and_columns_are_those_promised():
+    table = table_of(params())
+    assert list(table.columns) == [
+        "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
+        "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+    ]  # fmt: skip
+    assert list(zip(table["method"], table["budget"], strict=True)) == [
+        ("full", 1.0), ("bitfit", 1.0),
+        ("sensitivity", 0.4), ("magnitude", 0.4),
+        ("sensitivity", 0.2), ("magnitude", 0.2),
+    ]  # fmt: skip
+
+
+def test_means_differences_and_costs_are_exact():
+    row = row_of(table_of(params()), "sensitivity", 0.4)
+    assert (row["task"], row["metric"], row["n"]) == ("sst2", "accuracy", 2)
+    assert row["mean"] == 88.5
+    assert row["std"] == pytest.approx(0.5**0.5)
+    assert row["vs_magnitude"] == 4.0
+    assert row["vs_full"] == -2.5
+    assert row["prunable_kept"] == 0.4
+    assert row["total_parameters"] == row["trainable_parameters"] == 16_000_000
+    assert row["relative_time"] == pytest.approx(0.4)
+
+
+def test_a_difference_that_does_not_apply_is_empty():
+    table = table_of(params())
+    assert np.isnan(row_of(table, "bitfit", 1.0)["vs_magnitude"])
+    assert row_of(table, "magnitude", 0.4)["vs_magnitude"] == 0.0
+    assert row_of(table, "full", 1.0)["vs_full"] == 0.0
+
+    assert table_of(params(criteria=["sensitivity"]))["vs_magnitude"].isna().all()
+    without_full = table_of(params(tuning=["bitfit"]))
+    assert without_full["vs_full"].isna().all()
+    assert without_full["relative_time"].isna().all()
+
+
+def test_a_criterion_that_keeps_everything_is_not_taken_for_a_dense_method():
+    table = table_of(params(budgets=[1.0]))
+    assert list(table["method"]) == ["full", "bitfit", "sensitivity", "magnitude"]
+    assert not np.isnan(row_of(table, "sensitivity", 1.0)["vs_magnitude"])
+
+
+def test_one_seed_has_no_standard_deviation(tmp_path):
+    table = table_of(params(seeds=[0]))
+    assert table["std"].isna().all()
+    write_tables(table, tmp_path)
+    assert "±" not in (tmp_path / "table.md").read_text()
+    assert "One seed." in (tmp_path / "table.md").read_text()
+
+
+def test_the_csv_holds_the_table(tmp_path):
+    table = table_of(params())
+    write_tables(table, tmp_path)
+    read = pd.read_csv(tmp_path / "table.csv")
+    assert tuple(read.columns) == COLUMNS
+    pd.testing.assert_frame_equal(read, table, atol=1e-4, check_dtype=False)
+
+
+def test_the_markdown_reads_well(tmp_path):
+    table = table_of(params(tasks=["sst2", "cola"]))
+    write_tables(table, tmp_path)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    rows = [[field.strip() for field in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    headers = [row for row in rows if row[0] == "Method"]
+    assert [header[2] for header in headers] == ["Accuracy (%)", "Matthews correlation (\N{MULTIPLICATION SIGN}100)"]
+    assert len(rows) - len(headers) == len(table)
+    assert "## sst2" in lines
+    assert "## cola" in lines
+    assert ["bitfit", "dense", "88.5 ± 0.7", "–", "−2.5", "100.0%", "3,330", "22.00 M", "1.00×"] in rows  # noqa: RUF001
+    assert ["sensitivity", "0.4×", "**88.5 ± 0.7**", "+4.0", "−2.5", "40.0%", "16.00 M", "16.00 M", "0.40×"] in rows  # noqa: RUF001
+    assert sum("fractions of the prunable parameters" in line for line in lines) == 2
+
+
+def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
+    table = table_of(params(tasks=["sst2", "cola"], tuning=["full", "bitfit_frozen_classifier"]))
+    write_tables(table, tmp_path)
+    text = (tmp_path / "table.tex").read_text()
+    assert text.startswith("\\begin{table}")
+    opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert sorted(opened) == sorted(closed) == ["table", "table", "tabular", "tabular"]
+    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 2
+    assert text.isascii()
+    body = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert len(body) == len(table) + 2
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8}
+    assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
+    assert text.count("{") == text.count("}")
+
+
+# ── tests of the differences ──────────────────────────────────────────────────────────────────────
+
+
+def test_several_seeds_are_tested_by_a_paired_t_test(tmp_path):
+    cells = params().cells()
+    tests = significance_table([result_of(cell) for cell in cells], {})
+    assert len(tests) == 1 + 2 * 3
+    row = tests.query("method == 'sensitivity' and budget == 0.4 and versus == 'magnitude'").squeeze()
+    # Differences 3 and 5: t = 4 at one degree of freedom.
+    assert (row["difference"], row["test"]) == (4.0, "paired t-test")
+    assert row["p_value"] == pytest.approx(1 - 2 * np.arctan(4) / np.pi)
+    write_significance(tests, tmp_path)
+    assert len(pd.read_csv(tmp_path / "significance.csv")) == len(tests)
+
+
+def test_one_seed_is_tested_by_mcnemar_where_answers_are_right_or_wrong():
+    cells = params(seeds=[0], tuning=["full"], budgets=[0.4]).cells()
+    correct = {cell: np.arange(20) < (18 if cell.method == "sensitivity" else 12) for cell in cells if cell.is_pruned}
+    tests = significance_table([result_of(cell) for cell in cells], correct)
+    assert set(tests["test"]) == {"exact McNemar"}
+    assert tests.query("versus == 'magnitude'")["p_value"].item() == pytest.approx(2 / 2**6)
+    assert tests.query("versus == 'full'")["p_value"].isna().all()
+
+
+# ── gathering the grid ────────────────────────────────────────────────────────────────────────────
+
+
+def write_grid(paths, some_params):
+    for cell in some_params.cells():
+        write_json(paths.metrics(cell), result_of(cell).to_dict())
+        write_json(paths.provenance("finetune", cell.name), {"seconds": seconds_of(cell), "started": "today"})
+
+
+def test_the_grid_is_read_in_order_and_stale_files_are_ignored(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params()
+    write_grid(paths, params(budgets=[0.2, 0.4, 0.8], seeds=[0, 1]))
+    results = gather(paths, wanted)
+    assert [result.cell for result in results] == wanted.cells()
+    assert gather_seconds(paths, wanted) == {cell: seconds_of(cell) for cell in wanted.cells()}
+
+
+def test_all_missing_cells_are_named_at_once(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params()
+    write_grid(paths, wanted)
+    gone = [Cell("sst2", "magnitude", 0.2, 1), Cell("sst2", "bitfit", 1.0, 0)]
+    for cell in gone:
+        paths.metrics(cell).unlink()
+    with pytest.raises(ArtifactError) as error:
+        gather(paths, wanted)
+    assert "no result for 2: " in str(error.value)
+    assert all(cell.name in str(error.value) for cell in gone)
+    assert "sensitivity" not in str(error.value)
+
+
+def test_the_result_of_another_cell_is_refused(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params()
+    write_grid(paths, wanted)
+    first, second = wanted.cells()[:2]
+    write_json(paths.metrics(first), result_of(second).to_dict())
+    with pytest.raises(ArtifactError, match=f"holds the result of {second.name}, not of {first.name}"):
+        gather(paths, wanted)
+
+
+@pytest.mark.parametrize("content", ['{"task": "sst2"}', "[]", '{"seconds": "soon"}'])
+def test_damaged_files_are_named(tmp_path, content):
+    paths, wanted = Paths("test", tmp_path), params()
+    write_grid(paths, wanted)
+    cell = wanted.cells()[0]
+    paths.metrics(cell).write_text(content)
+    paths.provenance("finetune", cell.name).write_text(content)
+    with pytest.raises(ArtifactError, match=r"metrics\.json"):
+        gather(paths, wanted)
+    with pytest.raises(ArtifactError, match=f"{cell.name}.json names no `seconds`"):
+        gather_seconds(paths, wanted)
+
+
+def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params()
+    with pytest.raises(ArtifactError, match=r"no mask for 8: sst2-sensitivity-0\.2-0, "):
+        gather_masks(paths, wanted)
+    for cell, mask in masks_of(wanted).items():
+        write_mask(paths.mask(cell), mask)
+    assert list(gather_masks(paths, wanted)) == [cell for cell in wanted.cells() if cell.is_pruned]
+
+    scores = ScoreFile(
+        {"sensitivity": {ModuleKey(0, "attention"): np.ones((2, 2))}}, {ModuleKey(0, "attention"): 3}, {}
+    )
+    for seed in (0, 1):
+        write_scores(paths.rescored("sst2", seed, 1), scores)
+    with pytest.raises(ArtifactError, match="no scores for 2: sst2 seed 0, epoch 2, sst2 seed 1, epoch 2;"):
+        gather_scores(paths, wanted)
+    for seed in (0, 1):
+        write_scores(paths.rescored("sst2", seed, 2), scores)
+    assert list(gather_scores(paths, wanted)["sst2"]) == [Run(0, 1), Run(0, 2), Run(1, 1), Run(1, 2)]
+
+    for cell in wanted.cells():
+        paths.predictions(cell).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"label": [0, 1, 1], "prediction": [0, 0, 1]}).to_parquet(paths.predictions(cell))
+    correct = gather_correct(paths, wanted)
+    assert list(correct) == wanted.cells()
+    assert all(answers.tolist() == [True, False, True] for answers in correct.values())
+    paths.predictions(wanted.cells()[3]).write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="is no table of predictions"):
+        gather_correct(paths, wanted)
+
+
+# ── plots ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def texts_of(svg):
+    return [element.text for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def write_twice(tmp_path, write):
+    """Write into two folders; every file must come out the same."""
+    for name in ("first", "second"):
+        write(tmp_path / name)
+    files = sorted((tmp_path / "first").iterdir())
+    assert files
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes()
+    return tmp_path / "first"
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_the_budget_curve_names_its_lines_and_units(tmp_path, seeds):
+    cells = params(tasks=["sst2", "cola"], seeds=seeds).cells()
+    folder = write_twice(tmp_path, lambda where: write_budget_curve([result_of(cell) for cell in cells], where))
+    texts = texts_of(folder / "budget_curve.svg")
+    for text in ("sst2", "cola", "sensitivity", "magnitude", "dense, full", "dense, bitfit", "Accuracy (%)"):
+        assert text in texts
+    assert "Budget: kept fraction of the prunable parameters" in texts
+    curve = pd.read_csv(folder / "budget_curve.csv")
+    assert list(curve.columns) == ["task", "method", "budget", "seed", "metric", "value"]
+    assert len(curve) == len(cells)
+
+
+def test_the_kept_dimensions_are_means_over_the_seeds(tmp_path):
+    masks = masks_of(params())
+    kept = kept_table(masks)
+    assert len(kept) == 2 * 2 * 2 * 2  # criteria, budgets, layers, groups
+    attention = kept.query("criterion == 'magnitude' and budget == 0.4 and layer == 1 and group == 'attention'")
+    assert attention["kept"].item() == pytest.approx((8 / 20 + 9 / 20) / 2)
+    folder = write_twice(tmp_path, lambda where: write_kept_dimensions(masks, where))
+    texts = texts_of(folder / "kept_dimensions.svg")
+    assert {"sst2: sensitivity", "sst2: magnitude", "Layer", "41"} <= set(texts)
+    assert [text for text in texts if text.endswith("attention")] == [
+        "0.4\N{MULTIPLICATION SIGN} attention",
+        "0.2\N{MULTIPLICATION SIGN} attention",
+    ]
+
+
+def test_the_stability_report_shows_verdict_table_and_matrix(tmp_path):
+    generator = np.random.default_rng(0)
+    runs = {
+        Run(seed, epoch): {ModuleKey(layer, "feed_forward"): generator.random((1, 30)) for layer in (0, 1)}
+        for seed in (0, 1)
+        for epoch in (1, 2)
+    }
+
+    def mask_of(scores, budget):
+        return Mask({key: values > 1 - budget for key, values in scores.items()}, dict.fromkeys(scores, 1))
+
+    table = agreement(runs, [0.4, 0.2], mask_of).assign(task="sst2", criterion="sensitivity")
+
+    def write(where):
+        write_stability(table, where)
+        write_stability_matrix({("sst2", "sensitivity"): spearman_matrix(runs)}, where)
+
+    folder = write_twice(tmp_path, write)
+    text = (folder / "stability.md").read_text()
+    assert "- **sst2, sensitivity**: Unstable: scores of different seeds agree with Spearman" in text
+    assert text.count("Jaccard at 0.4") == 2
+    assert len(pd.read_csv(folder / "stability.csv")) == len(table)
+    assert texts_of(folder / "stability.svg").count("1.00") == 4
+
+
+def test_a_failed_plot_leaves_the_old_file_alone(tmp_path):
+    old = tmp_path / "stability.svg"
+    old.write_text("old")
+    with pytest.raises(ValueError, match="unpack"):
+        write_stability_matrix({}, tmp_path)
+    assert old.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8).map(sorted))
+def test_names_of_lines_stay_in_order_and_apart(heights):
+    free = spaced(heights, gap=10)
+    assert all(after - before >= 10 - 1e-9 for before, after in pairwise(free))
+    # Nothing moves as a whole: the names are centred on their lines.
+    assert np.mean(free) == pytest.approx(np.mean(heights))
+
+
+def test_names_that_do_not_overlap_do_not_move():
+    assert spaced([0.0, 30.0, 60.0], gap=10) == [0.0, 30.0, 60.0]
+    assert spaced([0.0, 4.0], gap=10) == [-3.0, 7.0]
+
+
+def test_a_result_survives_its_file():
+    result = result_of(Cell("sst2", "sensitivity", 0.4, 1))
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert result.primary == 89.0
