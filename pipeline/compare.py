@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import run
-
+from pipeline.stage import run
 from sensibert.artifacts import Paths
 from sensibert.params import Params
 from sensibert.report.gather import gather, gather_correct, gather_masks, gather_seconds

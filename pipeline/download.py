@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import run
-
+from pipeline.stage import run
 from sensibert.artifacts import Paths
 from sensibert.params import Params
 from sensibert.tasks import TASKS

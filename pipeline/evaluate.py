@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import cell_of, run
-
+from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_json, replacing, write_json
 from sensibert.cost import measure_cost
 from sensibert.encoding import encode, mean_length

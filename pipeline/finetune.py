@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import cell_of, run
-
+from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_mask, replacing, write_json
 from sensibert.encoding import encode
 from sensibert.hardware import best_device
@@ -49,9 +48,7 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
         {"log": training.log, "steps": training.steps, "trainable_parameters": training.trainable_parameters},
     )
     provenance = collect(timer, params.training.model_dump(), data_hash(paths.raw(cell.task)), training.precision)
-    write_json(
-        paths.provenance("finetune", cell.name), {**provenance, "resumed_at_step": training.resumed_at_step}
-    )
+    write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed_at_step": training.resumed_at_step})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import cell_of, run
-
+from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_scores, write_mask
 from sensibert.masks import make_mask
 from sensibert.params import Params
@@ -18,7 +17,9 @@ def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     options = params.mask_options(cell.method)
     made = make_mask(file.scores[cell.method], file.costs, cell.budget, about=cell._asdict(), **options)
     write_mask(paths.mask(cell), made)
-    print(f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})")
+    print(
+        f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})"
+    )
 
 
 if __name__ == "__main__":

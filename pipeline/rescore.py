@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stage import run
-
+from pipeline.stage import run
 from sensibert.artifacts import Paths, write_scores
 from sensibert.importance.scoring import score_task
 from sensibert.params import Params

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from stage import run
-
-from sensibert.artifacts import Paths, ScoreFile, write_json, write_scores
+from pipeline.stage import run
+from sensibert.artifacts import Paths, write_json, write_scores
 from sensibert.hardware import best_device, resolve_precision
 from sensibert.importance.scoring import score_task
 from sensibert.params import Params

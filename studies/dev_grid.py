@@ -1,0 +1,136 @@
+"""Run variants of a profile and judge them on the carved dev split, never on the validation split.
+
+    python -m studies.dev_grid studies/importance.yaml [--part 1/2]
+
+A study file names a base profile, settings to change in all of it, and variants that change some more.
+Each variant runs its grid (or those `methods` of it that the study names); the rows go to reports/studies/NAME.csv as they come, and a row that is
+already there is not computed again. Parts can run side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from datasets import DatasetDict
+
+from sensibert.artifacts import ScoreFile
+from sensibert.encoding import encode
+from sensibert.errors import explain
+from sensibert.evaluation import predict, prediction_of
+from sensibert.importance.scoring import score_task
+from sensibert.masks import make_mask
+from sensibert.metrics import compute_metrics
+from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.slim import slim
+from sensibert.params import Cell, Params, parse_params
+from sensibert.tasks import TASKS
+from sensibert.tasks.prepare import prepare
+from sensibert.training import fine_tune
+
+COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev")
+
+
+def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
+    """The base profile with the study's and the variant's settings; keys are dotted."""
+    content = yaml.safe_load(Path(study["base"]).read_text(encoding="utf-8"))
+    for key, value in {**study.get("set", {}), **variant}.items():
+        *sections, last = key.split(".")
+        section = content
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return parse_params(content, name=key)
+
+
+@lru_cache(maxsize=1)
+def _data(task: str, data: str) -> DatasetDict:
+    dataset, _ = prepare(TASKS[task], Params.model_fields["data"].annotation.model_validate_json(data))  # type: ignore[union-attr]
+    return dataset
+
+
+@lru_cache(maxsize=2)
+def _scores(task: str, seed: int, params_json: str) -> ScoreFile:
+    params = Params.model_validate_json(params_json)
+    *_, scores = score_task(_data_of(task, params)["train"], TASKS[task], params, params.scoring.epochs, seed)
+    return scores
+
+
+def _data_of(task: str, params: Params) -> DatasetDict:
+    return _data(task, params.data.model_dump_json())
+
+
+def _scores_of(cell: Cell, params: Params) -> ScoreFile:
+    # Only what shapes the pass stands in the key, so that variants of the mask share it.
+    fixed = params.model_copy(update={"masking": type(params.masking)(), "learning_rates": {}, "budgets": [0.5]})
+    fixed = fixed.model_copy(update={"learning_rates": dict.fromkeys([*params.criteria, *params.tuning], 1.0)})
+    return _scores(cell.task, cell.seed, fixed.model_dump_json())
+
+
+def dev_metric(cell: Cell, params: Params) -> float:
+    """Train one cell as the pipeline does and give its primary metric on the dev split."""
+    task, dataset = TASKS[cell.task], _data_of(cell.task, params)
+    tokenizer = load_tokenizer(params.model.backbone)
+    scores = _scores_of(cell, params) if cell.is_pruned else None
+    model = load_backbone(params.model.backbone, task, cell.seed)
+    if scores is not None:
+        values = scores.scores[cell.method]
+        model = slim(model, make_mask(values, scores.costs, cell.budget, **params.mask_options(cell.method)))
+    with tempfile.TemporaryDirectory() as scratch:
+        fine_tune(
+            model,
+            encode(dataset["train"], tokenizer, params.model.max_length),
+            tokenizer,
+            params.training,
+            method="full" if cell.is_pruned else cell.method,
+            learning_rate=params.learning_rates[cell.method],
+            seed=cell.seed,
+            checkpoints=Path(scratch),
+        )
+    logits = predict(model, encode(dataset["dev"], tokenizer, params.model.max_length), tokenizer)
+    labels = np.asarray(dataset["dev"]["label"])
+    return compute_metrics(task, prediction_of(task, logits), labels)[task.primary_metric]
+
+
+def run(study_file: Path, part: int, parts: int) -> None:
+    """Compute the rows of one part of a study that are not there yet."""
+    study = yaml.safe_load(study_file.read_text(encoding="utf-8"))
+    out = Path("reports/studies") / f"{study_file.stem}.csv"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists():
+        out.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    for number, (name, variant) in enumerate(study["variants"].items()):
+        if number % parts != part:
+            continue
+        params = variant_params(study, variant)
+        for cell in [cell for cell in params.cells() if cell.method in study.get("methods", [cell.method])]:
+            row = [name, *map(str, cell), str(params.learning_rates[cell.method])]
+            with out.open(encoding="utf-8", newline="") as file:
+                if row in [line[:-1] for line in csv.reader(file)]:
+                    continue
+            metric = dev_metric(cell, params)
+            with out.open("a", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow([*row, f"{metric:.2f}"])
+            print(json.dumps(dict(zip(COLUMNS, [*row, metric], strict=True))), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--part", default="1/1", help="which part of how many, such as 1/2")
+    chosen = parser.parse_args()
+    number, of = map(int, chosen.part.split("/"))
+    try:
+        run(chosen.study, number - 1, of)
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        sys.exit(f"error: {message}")
