@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import run
-from sensibert.artifacts import Paths
+from sensibert.artifacts import Paths, write_json
 from sensibert.params import Params
-from sensibert.report.gather import gather, gather_correct, gather_masks, gather_seconds
+from sensibert.report.gather import gather, gather_correct, gather_masks, gather_provenance, gather_seconds
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
 from sensibert.report.tables import comparison_table, significance_table, write_significance, write_tables
 
@@ -18,6 +18,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     write_tables(comparison_table(results, gather_seconds(paths, params)), paths.reports)
     write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
     write_budget_curve(results, paths.reports)
+    write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
     write_kept_dimensions(gather_masks(paths, params), paths.reports)
 
 

@@ -20,11 +20,12 @@ from sensibert.tasks.prepare import data_hash, load_task
 
 def evaluate(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/results/CELL/metrics.json and predictions.parquet."""
-    cell = cell_of(arguments)
+    cell = cell_of(arguments, params)
     task, folder, max_length = TASKS[cell.task], paths.model(cell), params.model.max_length
     make_deterministic(cell.seed)
     dataset = load_task(paths.raw(cell.task))
-    model, tokenizer = load_model(folder).to(best_device()), load_tokenizer(str(folder))
+    model = load_model(folder).to(best_device())  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(str(folder))
     with Timer() as timer:
         metrics, predictions = evaluate_model(model, tokenizer, task, dataset, max_length)
     with replacing(paths.predictions(cell)) as beside:
@@ -37,7 +38,7 @@ def evaluate(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
     )
     result = Result(*cell, metrics, task.primary_metric, len(predictions), cost)
     write_json(paths.metrics(cell), result.to_dict())
-    provenance = collect(timer, params.model.model_dump(), data_hash(paths.raw(cell.task)), "fp32")
+    provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)), "fp32")
     write_json(paths.provenance("evaluate", cell.name), provenance)
 
 

@@ -22,7 +22,7 @@ from sensibert.training import fine_tune
 
 def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/models/CELL and data/PROFILE/history/CELL.json."""
-    cell = cell_of(arguments)
+    cell = cell_of(arguments, params)
     tokenizer = load_tokenizer(params.model.backbone)
     examples = encode(load_task(paths.raw(cell.task))["train"], tokenizer, params.model.max_length)
     model = load_backbone(params.model.backbone, TASKS[cell.task], cell.seed)
@@ -30,7 +30,7 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
         model = slim(model, read_mask(paths.mask(cell)))
     with Timer() as timer:
         training = fine_tune(
-            model.to(best_device()),
+            model.to(best_device()),  # type: ignore[arg-type]
             examples,
             tokenizer,
             params.training,
@@ -47,7 +47,7 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
         paths.history(cell),
         {"log": training.log, "steps": training.steps, "trainable_parameters": training.trainable_parameters},
     )
-    provenance = collect(timer, params.training.model_dump(), data_hash(paths.raw(cell.task)), training.precision)
+    provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)), training.precision)
     write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed_at_step": training.resumed_at_step})
 
 

@@ -12,10 +12,10 @@ from sensibert.params import Params
 
 def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
-    cell = cell_of(arguments)
+    cell = cell_of(arguments, params)
     file = read_scores(paths.scores(cell.task, cell.seed))
     options = params.mask_options(cell.method)
-    made = make_mask(file.scores[cell.method], file.costs, cell.budget, about=cell._asdict(), **options)
+    made = make_mask(file.of(cell.method), file.costs, cell.budget, about=cell._asdict(), **options)
     write_mask(paths.mask(cell), made)
     print(
         f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})"

@@ -23,7 +23,7 @@ def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     write_scores(paths.scores(task, seed), scores)
     provenance = collect(
         timer,
-        params.scoring.model_dump(),
+        params.model_dump(mode="json"),
         data_hash(paths.raw(task)),
         resolve_precision(params.training.precision, best_device()),
     )

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable
 
 from sensibert.artifacts import Paths
-from sensibert.errors import explain
+from sensibert.errors import ParamsError, explain
 from sensibert.params import DENSE_BUDGET, Cell, Params, load_params
+from sensibert.tasks import TASKS
 
 _ARGUMENTS: dict[str, dict[str, object]] = {
-    "task": {"help": "a task of the grid"},
+    "task": {"choices": list(TASKS), "metavar": "TASK", "help": "a task of the grid"},
     "method": {"help": "a criterion that prunes, or a tuning method of the dense model"},
     "budget": {"type": float, "default": DENSE_BUDGET, "help": "kept fraction of the prunable parameters"},
     "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "go on from the last checkpoint"},
@@ -34,6 +35,15 @@ def run(stage: Callable[[argparse.Namespace, Params, Paths], None], *arguments: 
         sys.exit(f"error: {message}")
 
 
-def cell_of(arguments: argparse.Namespace) -> Cell:
-    """The cell that the arguments name."""
-    return Cell(arguments.task, arguments.method, arguments.budget, arguments.seed)
+def cell_of(arguments: argparse.Namespace, params: Params) -> Cell:
+    """The cell that the arguments name.
+
+    Raises:
+        ParamsError: the grid has no such cell.
+    """
+    cell = Cell(arguments.task, arguments.method, arguments.budget, arguments.seed)
+    if cell not in (cells := params.cells()):
+        raise ParamsError(
+            f"{cell.name} is not in the grid of params.yaml, which has {', '.join(c.name for c in cells)}"
+        )
+    return cell

@@ -3,8 +3,9 @@
     python -m studies.dev_grid studies/importance.yaml [--part 1/2]
 
 A study file names a base profile, settings to change in all of it, and variants that change some more.
-Each variant runs its grid (or those `methods` of it that the study names); the rows go to reports/studies/NAME.csv as they come, and a row that is
-already there is not computed again. Parts can run side by side.
+Each variant runs its grid (or those `methods` of it that the study names); the rows go to
+reports/studies/NAME.csv as they come, and a row that is already there is not computed again. Parts can
+run side by side.
 """
 
 from __future__ import annotations

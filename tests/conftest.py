@@ -1,8 +1,14 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+ARCHITECTURES = {
+    "bert": {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20},
+}
+"""Model type -> the config entries that make it tiny. The shared tests run on every row."""
 
 TRAIN_ROWS, VALIDATION_ROWS = 80, 30
 
@@ -48,10 +54,10 @@ def _rows(task: str, count: int, draw: np.random.Generator) -> pd.DataFrame:
     return frame.assign(label=list(texts.values()), idx=range(count))
 
 
-@pytest.fixture
-def glue_directory(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def glue_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for `data.source: local` with a small, learnable sst2, mrpc and stsb; the same rows every time."""
-    directory = tmp_path / "glue"
+    directory = tmp_path_factory.mktemp("glue")
     for number, task in enumerate(("sst2", "mrpc", "stsb")):
         rows = _rows(task, TRAIN_ROWS + VALIDATION_ROWS, np.random.default_rng(number))
         (directory / task).mkdir(parents=True)
@@ -59,3 +65,37 @@ def glue_directory(tmp_path: Path) -> Path:
         validation = rows[TRAIN_ROWS:].assign(idx=range(VALIDATION_ROWS))
         validation.to_parquet(directory / task / "validation.parquet", index=False)
     return directory
+
+
+@pytest.fixture
+def glue_directory(glue_data: Path, tmp_path: Path) -> Path:
+    """A copy of `glue_data` of the test's own."""
+    return Path(shutil.copytree(glue_data, tmp_path / "glue"))
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def tiny_model(request):
+    """A random classifier of three classes, in eval mode; no weight, bias or norm is at its usual start value."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    labels = {"id2label": dict(enumerate("abc")), "problem_type": "single_label_classification"}
+    config = AutoConfig.for_model(request.param, vocab_size=50, **labels, **ARCHITECTURES[request.param])
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape), alpha=0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def batch():
+    """Four texts of different lengths, padded, for `tiny_model`."""
+    import torch
+
+    torch.manual_seed(1)
+    lengths = torch.tensor([9, 7, 4, 2])
+    attention_mask = (torch.arange(9) < lengths[:, None]).long()
+    ids = torch.randint(1, 50, (4, 9)) * attention_mask
+    return {"input_ids": ids, "attention_mask": attention_mask, "labels": torch.tensor([0, 1, 2, 1])}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,9 @@ import numpy as np
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask, ModuleKey, Modules
 from sensibert.params import Cell
+
+_METADATA = "sensibert"
+"""Entry of a safetensors header that holds what is no array."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         if beside.is_dir():
             _remove(path)
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         _remove(beside)
 
@@ -133,6 +135,16 @@ class ScoreFile:
     about: dict[str, Any]
     """Backbone, task, seed, epoch."""
 
+    def of(self, criterion: str) -> Modules:
+        """The scores of one criterion.
+
+        Raises:
+            ArtifactError: the file has none.
+        """
+        if criterion not in self.scores:
+            raise ArtifactError(f"the score file has no scores of {criterion!r}, only of {', '.join(self.scores)}")
+        return self.scores[criterion]
+
 
 def write_scores(path: Path, content: ScoreFile) -> None:
     """Write a score file (safetensors; arrays named `criterion/layer.group`)."""
@@ -151,14 +163,16 @@ def read_scores(path: Path) -> ScoreFile:
     Raises:
         ArtifactError: the file is missing, damaged or no score file.
     """
-    tensors, metadata = _load(path, ("costs", "about"))
-    scores: dict[str, Modules] = {}
-    for name, values in tensors.items():
-        criterion, _, key = name.partition("/")
-        scores.setdefault(criterion, {})[ModuleKey.parse(key)] = values
-    costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+    with _understanding(path):
+        tensors, metadata = _load(path)
+        scores: dict[str, Modules] = {}
+        for name, values in tensors.items():
+            criterion, _, key = name.partition("/")
+            scores.setdefault(criterion, {})[ModuleKey.parse(key)] = values
+        costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+        about = metadata["about"]
     ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
-    return ScoreFile(ordered, dict(sorted(costs.items())), metadata["about"])
+    return ScoreFile(ordered, dict(sorted(costs.items())), about)
 
 
 def write_mask(path: Path, mask: Mask) -> None:
@@ -174,29 +188,40 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ArtifactError: the file is missing, damaged or no mask.
     """
-    tensors, metadata = _load(path, ("costs", "about"))
-    keep = {ModuleKey.parse(key): values.astype(bool) for key, values in tensors.items()}
-    costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
-    return Mask(dict(sorted(keep.items())), dict(sorted(costs.items())), metadata["about"])
+    with _understanding(path):
+        tensors, metadata = _load(path)
+        keep = {ModuleKey.parse(key): values.astype(bool) for key, values in tensors.items()}
+        costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+        about = metadata["about"]
+    return Mask(dict(sorted(keep.items())), dict(sorted(costs.items())), about)
 
 
 def _save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
     from safetensors.numpy import save_file
 
-    header = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    # One entry alone: safetensors writes several in a random order.
+    header = {_METADATA: json.dumps(metadata, sort_keys=True)}
     with replacing(path) as beside:
         save_file(dict(sorted(tensors.items())), beside, metadata=header)
 
 
-def _load(path: Path, expected: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = json.loads((file.metadata() or {})[_METADATA])
+        tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    return tensors, metadata
+
+
+@contextmanager
+def _understanding(path: Path) -> Iterator[None]:
+    """Turn what reading a file of the wrong content raises into one `ArtifactError`."""
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118 (no mapping)
-        return tensors, {key: json.loads(metadata[key]) for key in expected}
+        yield
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:  # JSON's errors and a wrong module name are ValueErrors
         raise ArtifactError(f"{path} is damaged or of another kind ({error}); delete it and run `dvc repro`") from None

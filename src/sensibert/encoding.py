@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
@@ -44,13 +45,32 @@ class Collator(DataCollatorWithPadding):
         return dict(super().__call__([{**f, "attention_mask": [1] * len(f["input_ids"])} for f in features]))
 
 
+class TrainingOrder(LengthGroupedSampler):
+    """Shuffled batches of similar length, in an order that the seed and the epoch alone decide.
+
+    So a run that goes on in the middle of an epoch meets the batches it would have met.
+    """
+
+    def __init__(self, examples: list[Example], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=[len(example["input_ids"]) for example in examples])
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; the Trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        (state,) = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)
+        self.generator = torch.Generator().manual_seed(int(state))
+        return super().__iter__()
+
+
 def training_batches(
     examples: list[Example], tokenizer: PreTrainedTokenizerBase, batch_size: int, seed: int
 ) -> DataLoader[Any]:
-    """Shuffled batches of similar length; each pass over the loader draws a new order from the seed."""
-    lengths = [len(example["input_ids"]) for example in examples]
-    generator = torch.Generator().manual_seed(seed)
-    sampler = LengthGroupedSampler(batch_size, lengths=lengths, generator=generator)
+    """The batches of a pass over the training data; `sampler.set_epoch` chooses the order of another pass."""
+    sampler = TrainingOrder(examples, batch_size, seed)
     return DataLoader(examples, batch_size=batch_size, sampler=sampler, collate_fn=Collator(tokenizer))  # type: ignore[arg-type]
 
 

@@ -7,6 +7,9 @@ and exit with a code other than 0.
 from __future__ import annotations
 
 import errno
+import re
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class SensibertError(Exception):
@@ -41,8 +44,21 @@ def explain(error: BaseException) -> str | None:
     """The message for an error that a user can mend; None for a bug, which deserves its traceback."""
     if isinstance(error, SensibertError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full while writing {error.filename or 'a result'}; nothing was left half-written"
+    if _is_no_room(error):
+        place = getattr(error, "filename", None) or "a result"
+        return (
+            f"cannot write {place}: the disk is full, or a quota or the largest file size is reached ({error}); "
+            "nothing was left half-written: make room and run it again"
+        )
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename}"
     return None
+
+
+def _is_no_room(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    text = str(error)
+    if number := re.search(r"\(os error (\d+)\)", text):  # the writers in Rust: safetensors, tokenizers
+        return int(number[1]) in _NO_ROOM
+    return "inline_container" in text and "unexpected pos" in text  # torch.save, which gives no reason

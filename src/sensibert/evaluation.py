@@ -24,7 +24,7 @@ def evaluate(
         predictions on the first split.
     """
     metrics: dict[str, float] = {}
-    tables = []
+    tables: list[pd.DataFrame] = []
     for split in task.validation_splits:
         logits = predict(model, encode(dataset[split], tokenizer, max_length), tokenizer)
         labels = np.asarray(dataset[split]["label"])
@@ -40,7 +40,7 @@ def predict(
 ) -> np.ndarray:
     """The logits of a model in fp32, [examples, classes], in the order of the examples."""
     model.eval()
-    logits = np.empty((len(examples), model.config.num_labels), dtype=np.float32)
+    logits = np.empty((len(examples), model.config.num_labels), dtype=np.float32)  # type: ignore[type-var]
     progress = tqdm(total=len(examples), desc="evaluating", unit="text", mininterval=1)
     with torch.inference_mode(), progress:
         for rows, batch in evaluation_batches(examples, tokenizer, batch_size):

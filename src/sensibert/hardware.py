@@ -41,4 +41,4 @@ def make_deterministic(seed: int) -> None:
     set_seed(seed)
     torch.use_deterministic_algorithms(True)
     # It would write NaN into every new tensor to catch reads of uninitialized memory: slow, and no help here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -2,24 +2,26 @@
 
 A slim layer must be a stock layer, so each kept head of a layer keeps the same number of dimensions.
 That makes the global ranking a small optimisation: choose for every module a *shape* (heads, dimensions
-per head), so that the kept score is as large as possible under the budget. It is solved as a Lagrangian:
-at a price per dimension every module picks its own best shape, independently of the others, and a
-bisection finds the price whose total just fits the budget. Without the head constraint this is exactly
-"keep what scores above a threshold". What the last jump left over is then filled step by step.
+per head), so that the kept score is as large as possible under the budget. Plotted as kept score against
+kept dimensions, only the shapes on the upper concave hull of a module can be part of a best choice. Along
+the hull each further step gains less per dimension, so the steps of all modules merge into one ranking,
+which is cut where the budget ends. Without the head constraint this is exactly "keep what scores above a
+threshold". What the cut left over is then filled step by step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sensibert.errors import MaskError
 
-BISECTIONS = 100
-"""Halvings of the price interval: more than a float64 has bits, so the result does not depend on it."""
+SCORE_BITS = 48
+"""Scores are compared as integers of this many bits: sums are exact, so equal scores tie on any machine."""
 
 
 class ModuleKey(NamedTuple):
@@ -102,42 +104,52 @@ def _shape_of(keep: np.ndarray, key: ModuleKey) -> Shape:
 class _Module:
     """The best kept score of one module at every possible shape."""
 
-    def __init__(self, scores: np.ndarray, cost: int, price_per_dimension: float, floor: float) -> None:
-        heads, size = scores.shape
+    def __init__(self, scores: np.ndarray, cost: int, weight: int, floor: float) -> None:
         self.cost = cost
-        self.price_per_dimension = price_per_dimension
+        self.weight = weight
+        self.least = max(1, int(np.ceil(np.round(floor * scores.size, 6))))
+        self.largest = Shape(*scores.shape)
         # A stable sort of the negated scores breaks ties by position, the same way every time.
         self.order = np.argsort(-scores, axis=1, kind="stable")
         best_of_head = np.cumsum(np.take_along_axis(scores, self.order, axis=1), axis=1)
         self.head_order = np.argsort(-best_of_head, axis=0, kind="stable")
-        # value[h - 1, s - 1]: the best total score of h heads with s dimensions each.
-        self.value = np.cumsum(np.take_along_axis(best_of_head, self.head_order, axis=0), axis=0)
-        self.dimensions = np.outer(np.arange(1, heads + 1), np.arange(1, size + 1))
-        self.allowed = self.dimensions >= max(1, int(np.ceil(floor * scores.size)))
-        self.smallest = self._first(np.where(self.allowed, self.dimensions, np.inf))
-        self.largest = Shape(heads, size)
+        # value[h - 1][s - 1]: the best total score of h heads with s dimensions each.
+        self.value: list[list[int]] = np.cumsum(
+            np.take_along_axis(best_of_head, self.head_order, axis=0), axis=0
+        ).tolist()
 
-    def _first(self, table: np.ndarray) -> Shape:
-        heads, size = np.unravel_index(int(np.argmin(table)), table.shape)
-        return Shape(int(heads) + 1, int(size) + 1)
+    def price_of(self, shape: Shape) -> int:
+        """Cost of all dimensions of a shape."""
+        return self.cost * shape.dimensions
 
-    def best(self, price: float) -> Shape:
-        """The shape of the largest kept score minus price; the smaller one on a tie."""
-        surplus = self.value - price * self.price_per_dimension * self.dimensions
-        surplus = np.where(self.allowed, surplus, -np.inf)
-        smallest_of_best = np.where(surplus == surplus.max(), self.dimensions, np.inf)
-        return self._first(smallest_of_best)
+    def value_of(self, shape: Shape) -> int:
+        """The best total score that a shape can keep."""
+        return self.value[shape.heads - 1][shape.size - 1]
+
+    def gain(self, old: Shape, new: Shape) -> float:
+        """Score that a step gains per dimension, or per parameter."""
+        return (self.value_of(new) - self.value_of(old)) / (self.weight * (new.dimensions - old.dimensions))
+
+    def hull(self) -> list[Shape]:
+        """The shapes on the upper concave hull of kept score over dimensions, from the smallest one allowed."""
+        shapes = [Shape(h + 1, s + 1) for h in range(self.largest.heads) for s in range(self.largest.size)]
+        allowed = [shape for shape in shapes if shape.dimensions >= self.least]
+        # Of the shapes with equally many dimensions the best comes first, and of equally good ones the fewest heads.
+        allowed.sort(key=lambda shape: (shape.dimensions, -self.value_of(shape)))
+        hull = allowed[:1]
+        for shape in allowed:
+            if shape.dimensions == hull[-1].dimensions:
+                continue
+            while len(hull) > 1 and self.gain(hull[-2], hull[-1]) < self.gain(hull[-1], shape):
+                hull.pop()
+            hull.append(shape)
+        return hull
 
     def steps(self, shape: Shape) -> list[Shape]:
         """The next larger shapes: one dimension more in each kept head, or one head more."""
         wider = Shape(shape.heads, shape.size + 1)
         taller = Shape(shape.heads + 1, shape.size)
         return [s for s in (wider, taller) if s.heads <= self.largest.heads and s.size <= self.largest.size]
-
-    def gain(self, old: Shape, new: Shape) -> float:
-        """Score gained per unit of price by a step."""
-        value = self.value[new.heads - 1, new.size - 1] - self.value[old.heads - 1, old.size - 1]
-        return float(value) / (self.price_per_dimension * (new.dimensions - old.dimensions))
 
     def mask(self, shape: Shape) -> np.ndarray:
         """True at the dimensions that `shape` keeps."""
@@ -170,38 +182,36 @@ def make_mask(
         about: Recorded in the mask.
 
     Returns:
-        A mask whose cost never exceeds the budget, and misses it by less than the cheapest step that
-        is left in any pool (one feed-forward dimension, usually).
+        A mask whose cost never exceeds the budget. Each pool misses its share by less than the cheapest
+        step that is left in it (one feed-forward dimension, usually).
 
     Raises:
-        MaskError: the budget is out of range or too small to keep one dimension of each module, or the
-            scores are not finite.
+        MaskError: the budget is out of range or too small to keep one dimension of each module, the
+            scores are not finite, or `allocation` or `rank_by` is unknown.
     """
     if not 0 < budget <= 1:
         raise MaskError(f"budget {budget} is out of range; allowed: above 0, at most 1")
+    if rank_by not in RANKINGS:
+        raise MaskError(f"unknown rank_by {rank_by!r}; allowed: {', '.join(RANKINGS)}")
     for key, values in scores.items():
         if not np.isfinite(values).all():
             raise MaskError(f"the scores of layer {key.layer}, {key.group}, are not all finite numbers")
     modules = {
-        key: _Module(
-            np.asarray(values, dtype=np.float64),
-            costs[key],
-            float(costs[key]) if rank_by == "score_per_parameter" else 1.0,
-            floor,
-        )
-        for key, values in sorted(scores.items())
+        key: _Module(values, costs[key], costs[key] if rank_by == "score_per_parameter" else 1, floor)
+        for key, values in sorted(_as_integers(scores).items())
     }
     keep: Modules = {}
     for pool in _pools(modules, allocation):
-        members = {key: modules[key] for key in pool}
-        shapes = _shapes_within(members, budget)
-        keep |= {key: members[key].mask(shape) for key, shape in shapes.items()}
+        shapes = _shapes_within({key: modules[key] for key in pool}, budget)
+        keep |= {key: modules[key].mask(shape) for key, shape in shapes.items()}
     return Mask(dict(sorted(keep.items())), {key: costs[key] for key in sorted(keep)}, about or {})
 
 
-def full_mask(scores: Modules, costs: dict[ModuleKey, int]) -> Mask:
-    """A mask that keeps everything."""
-    return Mask({key: np.ones(values.shape, dtype=bool) for key, values in scores.items()}, costs)
+def _as_integers(scores: Modules) -> Modules:
+    """The scores on one common scale of `SCORE_BITS` bits."""
+    _, exponent = np.frexp(max(float(np.abs(values).max()) for values in scores.values()))
+    scaled = {key: np.ldexp(values.astype(np.float64), SCORE_BITS - exponent) for key, values in scores.items()}
+    return {key: np.rint(values).astype(np.int64) for key, values in scaled.items()}
 
 
 _POOL_OF: dict[str, Callable[[ModuleKey], object]] = {
@@ -210,6 +220,7 @@ _POOL_OF: dict[str, Callable[[ModuleKey], object]] = {
     "per_layer": lambda key: key.layer,
 }
 ALLOCATIONS = tuple(_POOL_OF)
+RANKINGS = ("score", "score_per_parameter")
 
 
 def _pools(keys: Iterable[ModuleKey], allocation: str) -> list[list[ModuleKey]]:
@@ -223,44 +234,41 @@ def _pools(keys: Iterable[ModuleKey], allocation: str) -> list[list[ModuleKey]]:
 
 def _shapes_within(modules: dict[ModuleKey, _Module], budget: float) -> dict[ModuleKey, Shape]:
     """The best shapes of one pool whose cost fits the budget."""
-    dense = sum(module.cost * module.largest.dimensions for module in modules.values())
+    dense = sum(module.price_of(module.largest) for module in modules.values())
     # The product is rounded first: 0.3 * 10 is 3.0000000000000004 in binary, and 0.7 * 10 is below 7.
     limit = int(np.floor(np.round(budget * dense, 6)))
-    shapes = {key: module.smallest for key, module in modules.items()}
-    if (least := _cost(modules, shapes)) > limit:
+    hulls = {key: module.hull() for key, module in modules.items()}
+    shapes = {key: hull[0] for key, hull in hulls.items()}
+    least = sum(modules[key].price_of(shape) for key, shape in shapes.items())
+    if least > limit:
         names = sorted({f"layer {key.layer}" for key in modules}) if len(modules) < 3 else ["the model"]
         raise MaskError(
             f"budget {budget} is too small for {', '.join(names)}: the floor of each module "
             f"(one dimension at least) already takes {least / dense:.4f}"
         )
-    low, high = 0.0, 1.0 + max(float(module.value[0, 0]) / module.price_per_dimension for module in modules.values())
-    for _ in range(BISECTIONS):
-        price = (low + high) / 2
-        candidate = {key: module.best(price) for key, module in modules.items()}
-        if _cost(modules, candidate) <= limit:
-            high, shapes = price, candidate
-        else:
-            low = price
-    return _fill(modules, shapes, limit)
+    left = limit - least
+    ranking = [(modules[key].gain(old, new), key, new) for key, hull in hulls.items() for old, new in pairwise(hull)]
+    for _, key, shape in sorted(ranking, key=lambda step: -step[0]):  # stable: ties in the order of the modules
+        price = modules[key].price_of(shape) - modules[key].price_of(shapes[key])
+        if price > left:
+            break
+        left -= price
+        shapes[key] = shape
+    return _fill(modules, shapes, left)
 
 
-def _cost(modules: dict[ModuleKey, _Module], shapes: dict[ModuleKey, Shape]) -> int:
-    return sum(modules[key].cost * shape.dimensions for key, shape in shapes.items())
-
-
-def _fill(modules: dict[ModuleKey, _Module], shapes: dict[ModuleKey, Shape], limit: int) -> dict[ModuleKey, Shape]:
-    """Spend what the bisection left over: always the step with the best gain that still fits."""
+def _fill(modules: dict[ModuleKey, _Module], shapes: dict[ModuleKey, Shape], left: int) -> dict[ModuleKey, Shape]:
+    """Spend what the cut left over: always the step with the best gain that still fits."""
     shapes = dict(shapes)
-    left = limit - _cost(modules, shapes)
     while True:
-        fitting = [
-            (module.gain(shapes[key], step), key, step)
+        steps = [
+            (module.gain(shapes[key], step), module.price_of(step) - module.price_of(shapes[key]), key, step)
             for key, module in modules.items()
             for step in module.steps(shapes[key])
-            if module.cost * (step.dimensions - shapes[key].dimensions) <= left
         ]
+        fitting = [step for step in steps if step[1] <= left]
         if not fitting:
             return shapes
-        _, key, step = max(fitting, key=lambda item: item[0])
-        left -= modules[key].cost * (step.dimensions - shapes[key].dimensions)
-        shapes[key] = step
+        _, price, key, shape = max(fitting, key=lambda step: step[0])
+        left -= price
+        shapes[key] = shape

@@ -62,7 +62,7 @@ def collect(
 
     Args:
         timer: the finished timer of the essential work.
-        params: the parameters that the stage used, JSON-ready.
+        params: the parameters of the run, JSON-ready; recorded whole and as a hash.
         data_hash: hash of the data that the stage read.
         precision: number format that was really used, such as `bf16`.
         root: a folder of the git work tree.
@@ -75,6 +75,7 @@ def collect(
         "started": timer.started.isoformat(timespec="milliseconds"),
         "finished": timer.finished.isoformat(timespec="milliseconds"),
         "git": git_state(root),
+        "params": dict(params),
         "params_hash": params_hash(params),
         "data_hash": data_hash,
         "precision": precision,

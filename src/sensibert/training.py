@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.artifacts import write_json
-from sensibert.encoding import Collator, Example
+from sensibert.encoding import Collator, Example, TrainingOrder
 from sensibert.hardware import best_device, make_deterministic, resolve_precision
 from sensibert.params import Precision, TrainingParams
 from sensibert.tuning import freeze_all_but
@@ -67,13 +67,15 @@ def fine_tune(
     run = {"method": method, "learning_rate": learning_rate, "seed": seed, "precision": precision}
     checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
     make_deterministic(seed)
-    trainer = Trainer(
+    trainer = _Trainer(
         model=model,
         args=_arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)),
         train_dataset=examples,  # type: ignore[arg-type]
         data_collator=Collator(tokenizer),
         processing_class=tokenizer,
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(_Progress)
     trainer.train(resume_from_checkpoint=checkpoint)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Training(
@@ -83,6 +85,20 @@ def fine_tune(
         precision=precision,
         resumed_at_step=int(checkpoint.rsplit("-", 1)[-1]) if checkpoint else 0,
     )
+
+
+class _Trainer(Trainer):
+    """The stock Trainer; only the order of the data does not depend on where the run was interrupted."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> TrainingOrder:
+        return TrainingOrder(self.train_dataset, self.args.train_batch_size, self.args.seed)  # type: ignore[arg-type]
+
+
+class _Progress(ProgressCallback):
+    """The progress bar without a line for each point of the curve."""
+
+    def on_log(self, *arguments: Any, **options: Any) -> None:
+        """Print nothing: the curve is in the result."""
 
 
 def _arguments(
@@ -97,7 +113,6 @@ def _arguments(
         warmup_steps=settings.warmup_fraction,
         lr_scheduler_type="linear",
         optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length",
         bf16=precision == "bf16",
         use_cpu=best_device().type == "cpu",
         seed=seed,
@@ -106,6 +121,7 @@ def _arguments(
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         report_to="none",
+        disable_tqdm=False,  # by default it follows the verbosity of transformers
         remove_unused_columns=False,
         dataloader_pin_memory=best_device().type == "cuda",
     )
@@ -119,9 +135,7 @@ def _curve_point(entry: dict[str, float]) -> dict[str, float]:
     return {name: float(entry[name]) for name in ("step", "epoch", "loss", "learning_rate")}
 
 
-def _fingerprint(
-    model: PreTrainedModel, examples: list[Example], settings: TrainingParams, run: dict[str, Any]
-) -> str:
+def _fingerprint(model: PreTrainedModel, examples: list[Example], settings: TrainingParams, run: dict[str, Any]) -> str:
     """Identity of a run: its first weights, its data and its settings."""
     digest = hashlib.sha256(json.dumps([run, settings.model_dump()], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -136,7 +150,21 @@ def _prepare_checkpoints(folder: Path, fingerprint: str, resume: bool) -> str | 
     """The checkpoint to go on from; a folder of another run, or an unwanted one, is emptied."""
     owner = folder / "run.json"
     if resume and owner.exists() and json.loads(owner.read_text()) == fingerprint:
-        return get_last_checkpoint(str(folder))
+        return _last_complete_checkpoint(folder)
     shutil.rmtree(folder, ignore_errors=True)
     write_json(owner, fingerprint)
     return None
+
+
+def _last_complete_checkpoint(folder: Path) -> str | None:
+    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((str(path) for path in by_step if _is_complete(path)), None)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether the last file of a checkpoint is whole; a kill or a full disk in the middle leaves it missing or cut."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -21,7 +21,7 @@ class Criterion(ABC):
         self.module = module
         self.seed = seed
 
-    def observe(self, mask: Tensor, gradients: Tensor) -> None:
+    def observe(self, mask: Tensor, gradients: Tensor) -> None:  # noqa: B027 (most criteria watch, not all)
         """See one step of the pass.
 
         Args:

@@ -22,7 +22,9 @@ class Fisher(Criterion):
         self.total: Tensor = torch.zeros(module.shape.dimensions, dtype=torch.float64)
 
     def observe(self, mask: Tensor, gradients: Tensor) -> None:
+        """Add the squared gradient of each example."""
         self.total += gradients.square().sum(dim=0).to("cpu", torch.float64)
 
     def scores(self) -> np.ndarray:
+        """The sum so far."""
         return self._shaped(self.total)

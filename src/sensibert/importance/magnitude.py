@@ -26,4 +26,5 @@ class Magnitude(Criterion):
         self.total = total
 
     def scores(self) -> np.ndarray:
+        """The sums of the pre-trained weights."""
         return self._shaped(self.total)

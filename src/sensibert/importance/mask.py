@@ -21,7 +21,9 @@ class LearnedMask(Criterion):
         self.mask: Tensor = torch.ones(module.shape.dimensions)
 
     def observe(self, mask: Tensor, gradients: Tensor) -> None:
+        """Remember the mask; the optimizer goes on changing it in place."""
         self.mask = mask
 
     def scores(self) -> np.ndarray:
+        """The mask as it is now."""
         return self._shaped(self.mask.abs())

@@ -40,7 +40,7 @@ def score_task(train: Dataset, task: Task, params: Params, epochs: int, seed: in
         seed: Of the classifier, the order of the data and dropout.
     """
     tokenizer = load_tokenizer(params.model.backbone)
-    model = load_backbone(params.model.backbone, task, seed).to(best_device())
+    model = load_backbone(params.model.backbone, task, seed).to(best_device())  # type: ignore[arg-type]
     about = {"backbone": params.model.backbone, "task": task.name, "seed": seed}
     examples = encode(train, tokenizer, params.model.max_length)
     settings = params.scoring.model_copy(update={"epochs": epochs})
@@ -75,7 +75,9 @@ def score(
     device = next(model.parameters()).device
     precision = resolve_precision(precision, device)
     modules = prunable_modules(model)
-    criteria = {name: {key: criterion_class(name)(module, seed) for key, module in modules.items()} for name in CRITERIA}
+    criteria = {
+        name: {key: criterion_class(name)(module, seed) for key, module in modules.items()} for name in CRITERIA
+    }
     masks: Masks = {key: torch.ones(module.shape.dimensions, device=device) for key, module in modules.items()}
     optimizers = [
         torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True),
@@ -85,7 +87,10 @@ def score(
     skipped = int(settings.skip_fraction * len(batches))
     model.train()
     for epoch in range(settings.epochs):
-        for step, batch in enumerate(tqdm(batches, desc=f"scoring, epoch {epoch + 1}/{settings.epochs}", mininterval=1)):
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for step, batch in enumerate(
+            tqdm(batches, desc=f"scoring, epoch {epoch + 1}/{settings.epochs}", mininterval=1)
+        ):
             batch = {name: values.to(device) for name, values in batch.items()}
             gradients = mask_gradients(model, batch, masks, precision)
             if epoch > 0 or step >= skipped:

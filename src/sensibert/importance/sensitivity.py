@@ -22,7 +22,9 @@ class Sensitivity(Criterion):
         self.total: Tensor = torch.zeros(module.shape.dimensions, dtype=torch.float64)
 
     def observe(self, mask: Tensor, gradients: Tensor) -> None:
+        """Add what the first-order estimate of this step says."""
         self.total += (mask * gradients.mean(dim=0)).abs().to("cpu", torch.float64)
 
     def scores(self) -> np.ndarray:
+        """The sum so far."""
         return self._shaped(self.total)

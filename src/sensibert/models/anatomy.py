@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from sensibert.errors import BackboneError
-from sensibert.masks import ModuleKey, Modules, Shape
+from sensibert.masks import ModuleKey, Shape
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class PrunableModule:
         return in_rows + self.column.out_features
 
 
-def anatomy_of(model: nn.Module) -> Anatomy:
+def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """The row of the model's architecture.
 
     Raises:
@@ -102,14 +103,14 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     return ANATOMIES[model_type]
 
 
-def layers_of(model: nn.Module) -> nn.ModuleList:
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     """The Transformer layers of a model."""
     layers = model.base_model.get_submodule(anatomy_of(model).layers)
     assert isinstance(layers, nn.ModuleList)
     return layers
 
 
-def prunable_modules(model: nn.Module) -> dict[ModuleKey, PrunableModule]:
+def prunable_modules(model: PreTrainedModel) -> dict[ModuleKey, PrunableModule]:
     """The prunable modules of a model, in the order of its layers."""
     anatomy = anatomy_of(model)
     modules = {}
@@ -120,16 +121,14 @@ def prunable_modules(model: nn.Module) -> dict[ModuleKey, PrunableModule]:
     return modules
 
 
-def costs_of(model: nn.Module) -> dict[ModuleKey, int]:
+def costs_of(model: PreTrainedModel) -> dict[ModuleKey, int]:
     """Parameters that one dimension of each module holds."""
     return {key: module.cost for key, module in prunable_modules(model).items()}
 
 
-def ones_like(model: nn.Module) -> Modules:
-    """A boolean array of the shape of each module, all True: the mask that prunes nothing."""
-    import numpy as np
-
-    return {key: np.ones(module.shape, dtype=bool) for key, module in prunable_modules(model).items()}
+def is_classifier(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter lies behind the encoder, in the new classification head."""
+    return not name.startswith(f"{model.base_model_prefix}.")
 
 
 def _shape(layer: nn.Module, anatomy: Anatomy, group: str) -> Shape:

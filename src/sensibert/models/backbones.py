@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -20,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from sensibert.errors import BackboneError
+from sensibert.models.anatomy import is_classifier
 from sensibert.models.slim import SHAPES_KEY, slim_class
 from sensibert.tasks import Task
 
@@ -37,7 +39,10 @@ def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
     """
     if backbone == TINY:
         return _tiny_tokenizer()
-    return _loaded(AutoTokenizer, backbone)
+    tokenizer = _loaded(AutoTokenizer, backbone)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what Transformers makes where the file is missing
+        raise BackboneError(f"the tokenizer of {backbone!r} has no vocabulary: tokenizer.json or vocab.txt is missing")
+    return tokenizer
 
 
 def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
@@ -49,10 +54,17 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
     set_seed(seed)
     labels = _label_settings(task)
     if backbone == TINY:
+        _quiet()
         config = _tiny_config(vocabulary=len(load_tokenizer(TINY)))
         config.update(labels)
         return AutoModelForSequenceClassification.from_config(config)
-    return _loaded(AutoModelForSequenceClassification, backbone, ignore_mismatched_sizes=True, **labels)
+    # A classifier for other labels may lie beside the encoder: it is left out.
+    options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
+    model, report = _loaded(_model_class(backbone), backbone, **options)
+    left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
+        raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
+    return model
 
 
 def load_model(folder: Path) -> PreTrainedModel:
@@ -61,11 +73,17 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         BackboneError: the folder holds no model.
     """
-    config = _loaded(AutoConfig, str(folder))
+    if not (folder / "config.json").is_file():
+        raise BackboneError(f"{folder} holds no model; run `dvc repro` to make it")
+    return _loaded(_model_class(str(folder)), str(folder))
+
+
+def _model_class(backbone: str) -> Any:
+    """What loads a model: the stock class, or its slim version if a mask has shaped the model."""
+    config = _loaded(AutoConfig, backbone)
     if not hasattr(config, SHAPES_KEY):
-        return _loaded(AutoModelForSequenceClassification, str(folder))
-    stock = AutoModelForSequenceClassification._model_mapping[type(config)]
-    return _loaded(slim_class(stock), str(folder))
+        return AutoModelForSequenceClassification
+    return slim_class(AutoModelForSequenceClassification._model_mapping[type(config)])
 
 
 def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
@@ -73,7 +91,7 @@ def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
     _quiet()
     try:
         return loader.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(
             f"cannot load {backbone!r}: {reason}. Allowed: {MINILM}, {TINY}, "
@@ -82,7 +100,8 @@ def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
 
 
 def _quiet() -> None:
-    # Transformers reports the new classifier as missing weights; here it is new on purpose.
+    # Transformers reports the new classifier as missing weights, where it is new on purpose, and draws a
+    # progress bar for each file it reads or writes.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

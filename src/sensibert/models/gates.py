@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from sensibert.errors import MaskError
 from sensibert.masks import Mask, ModuleKey
@@ -17,7 +18,7 @@ from sensibert.models.anatomy import PrunableModule, prunable_modules
 
 
 @contextmanager
-def gated(model: nn.Module, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
+def gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
     """Within the block, the model runs with its dimensions multiplied by `gates`.
 
     Args:
@@ -32,20 +33,19 @@ def gated(model: nn.Module, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]
 
 
 @contextmanager
-def masked(model: nn.Module, mask: Mask) -> Iterator[None]:
+def masked(model: PreTrainedModel, mask: Mask) -> Iterator[None]:
     """Within the block, the dimensions that the mask drops are zero: the function of the slim model.
 
     Raises:
         MaskError: the mask was made for another model.
     """
     check_fit(model, mask)
-    device = next(model.parameters()).device
-    gates = {key: torch.from_numpy(keep.reshape(-1)).to(device) for key, keep in mask.keep.items()}
+    gates = {key: torch.from_numpy(keep.reshape(-1)).to(model.device) for key, keep in mask.keep.items()}
     with gated(model, gates):
         yield
 
 
-def check_fit(model: nn.Module, mask: Mask) -> None:
+def check_fit(model: PreTrainedModel, mask: Mask) -> None:
     """Refuse a mask whose modules are not those of the model."""
     expected = {key: tuple(module.shape) for key, module in prunable_modules(model).items()}
     found = {key: keep.shape for key, keep in mask.keep.items()}

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from sensibert.masks import Mask, ModuleKey, Shape
-from sensibert.models.anatomy import Anatomy, PrunableModule, anatomy_of, layers_of, prunable_modules
+from sensibert.models.anatomy import anatomy_of, layers_of, prunable_modules
 from sensibert.models.gates import check_fit
 
 SHAPES_KEY = "slim_shapes"
@@ -32,45 +32,34 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
     check_fit(model, mask)
     shapes = mask.shapes()
     small = copy.deepcopy(model)
-    for key, module in prunable_modules(small).items():
-        kept = torch.from_numpy(mask.keep[key].reshape(-1)).nonzero().squeeze(1)
-        _replace_linears(module, lambda linear, kept=kept: _rows(linear, kept), lambda lin, kept=kept: _columns(lin, kept))
-    _set_head_sizes(small, shapes)
+    _cut(
+        small, {key: torch.from_numpy(keep.reshape(-1)).nonzero().squeeze(1) for key, keep in mask.keep.items()}, shapes
+    )
     setattr(small.config, SHAPES_KEY, {str(key): list(shape) for key, shape in shapes.items()})
-    small.__class__ = slim_class(type(model))
+    if not hasattr(model.config, SHAPES_KEY):
+        small.__class__ = slim_class(type(model))  # type: ignore[arg-type]
     return small
 
 
 @cache
-def slim_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
+def slim_class(stock: Any) -> type[PreTrainedModel]:
     """The subclass of a stock model class that builds itself in the sizes of `config.slim_shapes`."""
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         stock.__init__(self, config, *args, **kwargs)
-        _resize(self, {ModuleKey.parse(key): Shape(*shape) for key, shape in getattr(config, SHAPES_KEY).items()})
+        shapes = {ModuleKey.parse(key): Shape(*shape) for key, shape in getattr(config, SHAPES_KEY).items()}
+        _cut(self, {key: torch.arange(shape.dimensions) for key, shape in shapes.items()}, shapes)
 
     return type(f"Slim{stock.__name__}", (stock,), {"__init__": __init__, "__module__": stock.__module__})
 
 
-def _resize(model: PreTrainedModel, shapes: dict[ModuleKey, Shape]) -> None:
+def _cut(model: PreTrainedModel, kept: dict[ModuleKey, torch.Tensor], shapes: dict[ModuleKey, Shape]) -> None:
+    """Replace the prunable layers, in place, by those of the kept dimensions."""
     for key, module in prunable_modules(model).items():
-        size = shapes[key].dimensions
-        _replace_linears(
-            module,
-            lambda linear, size=size: nn.Linear(linear.in_features, size, bias=linear.bias is not None),
-            lambda linear, size=size: nn.Linear(size, linear.out_features, bias=linear.bias is not None),
-        )
-    _set_head_sizes(model, shapes)
-
-
-def _replace_linears(module: PrunableModule, new_rows: Any, new_column: Any) -> None:
-    for path, linear in zip(module.paths.rows, module.rows, strict=True):
-        module.layer.set_submodule(path, new_rows(linear))
-    module.layer.set_submodule(module.paths.column, new_column(module.column))
-
-
-def _set_head_sizes(model: PreTrainedModel, shapes: dict[ModuleKey, Shape]) -> None:
-    anatomy: Anatomy = anatomy_of(model)
+        for path, row in zip(module.paths.rows, module.rows, strict=True):
+            module.layer.set_submodule(path, _rows(row, kept[key]))
+        module.layer.set_submodule(module.paths.column, _columns(module.column, kept[key]))
+    anatomy = anatomy_of(model)
     for index, layer in enumerate(layers_of(model)):
         shape = shapes[ModuleKey(index, "attention")]
         holder = layer.get_submodule(anatomy.head_holder)

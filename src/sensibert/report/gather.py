@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,34 @@ def gather_seconds(paths: Paths, params: Params) -> dict[Cell, float]:
     files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
     _require("fine-tuning time", ((cell.name, path) for cell, path in files.items()))
     return {cell: _read_seconds(path) for cell, path in files.items()}
+
+
+def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
+    """Where the whole grid comes from: the parameters, and every distinct code, data, package set and machine.
+
+    Raises:
+        ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
+    """
+    files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
+    _require("provenance", ((cell.name, path) for cell, path in files.items()))
+    found = {cell: read_json(path) for cell, path in files.items()}
+    return {
+        "params": params.model_dump(mode="json"),
+        "data_hash": {task: _distinct(found[c]["data_hash"] for c in files if c.task == task) for task in params.tasks},
+        **{
+            name: _distinct(record[name] for record in found.values())
+            for name in ("git", "packages", "hardware", "precision", "python")
+        },
+    }
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in the order in which it first occurs; one value where all cells agree."""
+    kept: list[Any] = []
+    for value in values:
+        if value not in kept:
+            kept.append(value)
+    return kept
 
 
 def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:

@@ -25,8 +25,3 @@ def freeze_all_but(model: PreTrainedModel, method: str) -> None:
     names = import_module(TUNING_METHODS[method]).trains(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
-
-
-def is_classifier(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter lies behind the encoder, in the new classification head."""
-    return not name.startswith(f"{model.base_model_prefix}.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from sensibert.tuning import bitfit_frozen_classifier, is_classifier
+from sensibert.models.anatomy import is_classifier
+from sensibert.tuning import bitfit_frozen_classifier
 
 
 def trains(model: PreTrainedModel) -> set[str]:

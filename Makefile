@@ -1,0 +1,56 @@
+# `make` lists the targets. Everything runs in .venv, with the versions of requirements.lock.
+
+PYTHON ?= python3.11
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# DVC starts the stages with the `python` and `sensibert` that it finds.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint ui lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 8
+
+repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, and say where the results are
+	$(BIN)/dvc repro
+	$(BIN)/sensibert track
+	@$(BIN)/sensibert show
+
+test: $(VENV)/.for-development ## Run the test suite; PYTEST_ARGS chooses, such as PYTEST_ARGS=tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+lint: $(VENV)/.for-development ## Check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+ui: $(VENV)/.for-pipeline ## Open the MLflow UI on the runs; with MLFLOW_TRACKING_URI set, say how to
+	$(BIN)/sensibert track
+	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+lock: ## Write requirements.lock anew, with the newest versions that fit together
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --editable '.[dev]'
+	(sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//') > build/new.lock
+	mv build/new.lock requirements.lock
+
+clean: ## Remove .venv and the caches of the tools; data and results stay
+	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src pipeline tests studies -name __pycache__ -type d -exec rm -rf {} +
+
+# A stamp is newer than what it was made from exactly when the environment is up to date.
+$(VENV)/.for-pipeline: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint requirements.lock --editable '.[pipeline]'
+	touch $@
+
+$(VENV)/.for-development: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint requirements.lock --editable '.[dev]'
+	touch $@ $(VENV)/.for-pipeline

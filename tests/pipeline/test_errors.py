@@ -1,0 +1,190 @@
+"""What a user can get wrong and what can happen to a run: a plain message, nothing half-written, and it goes on."""
+
+import json
+import os
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from sensibert.artifacts import read_mask, write_mask
+from sensibert.masks import Mask
+
+MASK = "mask@sst2-sensitivity-0.5-0"
+FINETUNE = "finetune@sst2-sensitivity-0.5-0"
+CELL = ("--task", "sst2", "--method", "sensitivity", "--budget", "0.5", "--seed", "0")
+
+
+@pytest.fixture(scope="module")
+def tree(new_work_tree):
+    tree = new_work_tree()
+    tree.repro(MASK)
+    return tree
+
+
+@pytest.fixture(autouse=True)
+def _same_params(tree):
+    path = tree.root / "params.yaml"
+    content = path.read_bytes()
+    yield
+    path.write_bytes(content)
+
+
+def stage(name, *arguments):
+    return ("python", "-m", f"pipeline.{name}", *(arguments or CELL))
+
+
+def files(tree):
+    return {path: path.read_bytes() for path in (tree.root / "data").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bugdets": [0.5]}, "params.yaml: bugdets: unknown key; allowed: profile, tasks, "),
+        ({"training": {"epoch": 1}}, "params.yaml: training.epoch: unknown key; allowed: epochs, "),
+        ({"budgets": [1.5]}, "params.yaml: budgets.0: a budget is the fraction that is kept: above 0.0, at most 1.0"),
+        ({"budgets": [0.0]}, "params.yaml: budgets.0: a budget is the fraction that is kept: above 0.0, at most 1.0"),
+        ({"criteria": ["sensitivty"]}, "unknown criterion 'sensitivty'; allowed: sensitivity, mask, fisher, "),
+        ({"tasks": ["sst"]}, "unknown task 'sst'; allowed: cola, sst2, "),
+    ],
+)
+def test_a_wrong_parameter_is_named(tree, changes, message):
+    before = files(tree)
+    tree.set_params(**changes)
+    assert message in tree.fail(*stage("mask"))
+    assert files(tree) == before
+
+
+def test_the_pipeline_stops_at_a_wrong_parameter_and_goes_on_when_it_is_mended(tree):
+    tree.set_params(budgets=[0.5, 1.5])
+    assert "found 1.5" in tree.fail("dvc", "repro")
+    tree.set_params(budgets=[0.5])
+    assert tree.repro(MASK) == set()
+
+    tree.set_params(budgets=None)
+    assert "budgets" in tree.fail("dvc", "repro")
+
+
+def test_a_cell_outside_the_grid_is_refused(tree):
+    output = tree.fail(*stage("finetune", "--task", "sst2", "--method", "fisher", "--budget", "0.5", "--seed", "0"))
+    assert "sst2-fisher-0.5-0 is not in the grid of params.yaml, which has sst2-full-0, " in output
+    assert "no scores of 'full', only of " in tree.fail(
+        *stage("mask", "--task", "sst2", "--method", "full", "--seed", "0")
+    )
+    assert "invalid choice: 'sst'" in tree.fail(*stage("download", "--task", "sst"))
+
+
+def test_data_that_cannot_be_read(tree):
+    before = files(tree)
+    data = tree.root / "data" / "tiny-glue"
+    train = data / "sst2" / "train.parquet"
+    content = train.read_bytes()
+
+    train.write_bytes(content[:500])
+    output = tree.fail(*stage("download", "--task", "sst2"))
+    assert "data/tiny-glue/sst2/train.parquet is not a readable parquet file" in output
+    train.write_bytes(content)
+
+    data.rename(tree.root / "data" / "elsewhere")
+    assert "tiny-glue" in tree.fail("dvc", "repro", MASK)
+    output = tree.fail(*stage("download", "--task", "sst2"))
+    assert "there is no folder data/tiny-glue; expected one with sst2/train.parquet, " in output
+    (tree.root / "data" / "elsewhere").rename(data)
+
+    assert tree.repro(MASK) == set()
+    assert files(tree) == before
+
+
+def test_a_damaged_score_file(tree):
+    path = tree.data / "scores" / "sst2-0.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "data/tiny/scores/sst2-0.safetensors is damaged or of another kind" in tree.fail(*stage("mask"))
+    assert tree.repro(MASK) == set(), "DVC restores it"
+    assert path.read_bytes() == content
+
+
+def test_a_mask_that_does_not_fit(tree):
+    path = tree.data / "masks" / "sst2-sensitivity-0.5-0.safetensors"
+    before = files(tree)
+    mask = read_mask(path)
+    write_mask(path, Mask({key: np.ones((2, 5), bool) for key in mask.keep}, mask.costs))
+    output = tree.fail(*stage("finetune"))
+    assert "the mask does not fit the model: layer 0, attention, has shape (4, 8) in the model and (2, 5)" in output
+
+    path.write_bytes((tree.data / "scores" / "sst2-0.safetensors").read_bytes())
+    assert f"{path.relative_to(tree.root)} is damaged or of another kind" in tree.fail(*stage("finetune"))
+    path.write_bytes(before[path])
+    assert files(tree) == before
+
+
+def test_a_backbone_or_tokenizer_that_is_not_there(tree):
+    before = files(tree)
+    tree.set_params(model={"backbone": "backbone", "max_length": 32})
+    assert "cannot load 'backbone': " in tree.fail(*stage("finetune"))
+    assert "allowed: minilm-l6, tiny-bert, " in tree.fail(*stage("finetune")).lower()
+    assert files(tree) == before
+
+
+def test_a_model_that_is_not_whole(tree):
+    tree.repro(FINETUNE)
+    folder = tree.data / "models" / "sst2-sensitivity-0.5-0"
+    for name, message in (
+        ("tokenizer.json", "has no vocabulary"),
+        ("model.safetensors", "cannot load 'data/tiny/models/sst2-sensitivity-0.5-0'"),
+        ("config.json", "data/tiny/models/sst2-sensitivity-0.5-0 holds no model; run `dvc repro` to make it"),
+    ):
+        (folder / name).unlink()
+        assert message in tree.fail(*stage("evaluate"))
+    assert not (tree.data / "results").exists()
+    assert tree.repro(FINETUNE) == set(), "DVC restores it"
+
+
+def test_a_full_disk(tree):
+    def small_files_only(size):
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    before = files(tree)
+    output = tree.fail(*stage("mask"), preexec_fn=small_files_only(100))
+    assert "the disk is full" in output
+    assert files(tree) == before
+
+    tree.set_params(seeds=[1])
+    cell = (*CELL[:-1], "1")
+    tree.repro("mask@sst2-sensitivity-0.5-1")
+    output = tree.fail(*stage("finetune", *cell), preexec_fn=small_files_only(60_000))
+    assert "the disk is full" in output
+    assert not (tree.data / "models" / "sst2-sensitivity-0.5-1").exists()
+    assert tree.repro("finetune@sst2-sensitivity-0.5-1") == {"finetune@sst2-sensitivity-0.5-1"}
+
+
+def test_a_killed_run_goes_on_to_the_same_model(tree):
+    tree.set_params(training={"epochs": 40, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2})
+    checkpoints = tree.data / "checkpoints" / "sst2-sensitivity-0.5-0"
+    process = tree.start("dvc", "repro", FINETUNE, start_new_session=True)
+    while not list(checkpoints.glob("*/trainer_state.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tree.data / "models" / "sst2-sensitivity-0.5-0").exists()
+    (checkpoints / "checkpoint-999").mkdir()  # as if it was killed while it wrote this one
+
+    def resumed_at_step():
+        path = tree.data / "provenance" / "finetune" / "sst2-sensitivity-0.5-0.json"
+        return json.loads(path.read_text())["resumed_at_step"]
+
+    def outputs():
+        return {path: md5 for path, md5 in tree.lock().items() if "/models/" in path or "/history/" in path}
+
+    assert tree.repro(FINETUNE) == {FINETUNE}
+    assert 0 < resumed_at_step() < 999
+    resumed = outputs()
+    assert not list(checkpoints.parent.iterdir())
+
+    assert tree.repro("--force", "--single-item", FINETUNE) == {FINETUNE}
+    assert resumed_at_step() == 0
+    assert outputs() == resumed

@@ -1,0 +1,197 @@
+"""The real `dvc repro` of the profile `tiny`, once for the whole file.
+
+Every test leaves a work tree that is up to date, so the order matters only for the time.
+"""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+METHODS = ("sensitivity", "magnitude")
+CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
+ALL_STAGES = {
+    "download@sst2",
+    "score@sst2-0",
+    "mask@sst2-sensitivity-0.5-0",
+    "mask@sst2-magnitude-0.5-0",
+    "finetune@sst2-sensitivity-0.5-0",
+    "finetune@sst2-magnitude-0.5-0",
+    "finetune_dense@sst2-full-0",
+    "finetune_dense@sst2-bitfit-0",
+    "evaluate@sst2-sensitivity-0.5-0",
+    "evaluate@sst2-magnitude-0.5-0",
+    "evaluate_dense@sst2-full-0",
+    "evaluate_dense@sst2-bitfit-0",
+    "compare",
+    "rescore@sst2-0",
+    "rescore@sst2-1",
+    "stability",
+    "track",
+}
+SUMMARIES = {"compare", "stability", "track"}
+"""The stages that read the whole grid and train nothing."""
+
+
+@pytest.fixture(scope="module")
+def tree(new_work_tree):
+    tree = new_work_tree()
+    assert tree.repro() == ALL_STAGES
+    tree.commit()
+    return tree
+
+
+@pytest.fixture(scope="module")
+def first_lock(tree):
+    """The hashes as the first run left them; requested before a test that changes the grid."""
+    return tree.lock()
+
+
+def table_of(tree):
+    return pd.read_csv(tree.reports / "table.csv")
+
+
+def runs_of(tree):
+    """Run id -> (cell, artifact hash) of every cell's run, and the ids of the parent runs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tree.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("sensibert/tiny")
+    runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+    children = {key: run.data.tags for key, run in runs.items() if "mlflow.parentRunId" in run.data.tags}
+    assert {tags["mlflow.parentRunId"] for tags in children.values()} == runs.keys() - children.keys()
+    cells = {key: (tags["sensibert.cell"], tags["sensibert.artifact_hash"]) for key, tags in children.items()}
+    return cells, runs.keys() - children.keys()
+
+
+def test_it_leaves_every_file(tree, first_lock):
+    for cell in CELLS:
+        assert (tree.data / "models" / cell / "model.safetensors").is_file()
+        assert (tree.data / "models" / cell / "tokenizer.json").is_file()
+        assert json.loads((tree.data / "history" / f"{cell}.json").read_text())["log"]
+        result = json.loads((tree.data / "results" / cell / "metrics.json").read_text())
+        assert 0 <= result["metrics"]["accuracy"] <= 100
+        predictions = pd.read_parquet(tree.data / "results" / cell / "predictions.parquet")
+        assert len(predictions) == result["examples"] == 30
+        for stage in ("finetune", "evaluate"):
+            assert json.loads((tree.data / "provenance" / stage / f"{cell}.json").read_text())["seconds"] > 0
+    names = {path.relative_to(tree.data).as_posix() for path in tree.data.rglob("*.safetensors")}
+    assert names >= {"scores/sst2-0.safetensors", "rescored/sst2-0/epoch-1.safetensors"}
+    assert names >= {f"masks/{cell}.safetensors" for cell in CELLS if "0.5" in cell}
+    assert not any((tree.data / "checkpoints").iterdir())
+    assert not list(tree.data.rglob("*.part"))
+
+    table = table_of(tree)
+    assert list(table.columns) == [
+        "task",
+        "method",
+        "budget",
+        "metric",
+        "mean",
+        "std",
+        "n",
+        "vs_magnitude",
+        "vs_full",
+        "prunable_kept",
+        "trainable_parameters",
+        "total_parameters",
+        "relative_time",
+    ]
+    assert list(table["method"]) == ["full", "bitfit", "sensitivity", "magnitude"]
+    assert table["prunable_kept"].between(0.47, 0.5).sum() == 2
+    written = {path.name for path in tree.reports.iterdir()}
+    assert written >= {"table.md", "table.tex", "significance.csv", "stability.csv", "stability.md"}
+    assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "stability.svg"}
+
+
+def test_a_second_run_does_nothing(tree):
+    output = tree.run("dvc", "repro")
+    assert "Running stage" not in output
+    assert "up to date" in output
+
+
+def test_dvc_shows_what_there_is(tree):
+    shown = json.loads(tree.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    for path, entry in shown.items():
+        assert entry["data"] == json.loads((tree.root / path).read_text())
+    assert {entry["data"]["method"] for entry in shown.values()} == {"full", "bitfit", *METHODS}
+
+    output = tree.run("dvc", "plots", "show")
+    assert "failed" not in output
+    page = (tree.root / "dvc_plots" / "index.html").read_text()
+    assert all(name in page for name in ("metric against budget", "kept_dimensions.svg", "stability.svg"))
+
+    graph = tree.run("dvc", "dag", "--dot")
+    assert re.search(r"score@sst2-0.* -> .*mask@sst2-sensitivity", graph)
+    assert re.search(r"evaluate@sst2-magnitude.* -> .*compare", graph)
+
+
+def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
+    other = new_work_tree()
+    other.repro("evaluate@sst2-sensitivity-0.5-0")
+    deterministic = {path: md5 for path, md5 in other.lock().items() if "/provenance/" not in path}
+    assert len(deterministic) == 7
+    assert deterministic == {path: first_lock[path] for path in deterministic}
+
+
+def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
+    cells, parents = runs_of(tree)
+    assert {cell for cell, _ in cells.values()} == CELLS
+    assert len(cells) == 4
+    assert len(parents) == 1
+
+    for file in (tree.root / "mlflow.db", *tree.root.glob("mlartifacts")):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    assert "4 created, 0 kept" in tree.run("sensibert", "track")
+    again, parents = runs_of(tree)
+    assert sorted(again.values()) == sorted(cells.values())
+    assert len(parents) == 1
+
+    assert "0 created, 4 kept" in tree.run("sensibert", "track")
+    assert runs_of(tree) == (again, parents)
+
+
+def test_a_changed_plot_repeats_only_the_summaries(tree):
+    path = tree.root / "src/sensibert/report/plots.py"
+    before = table_of(tree)
+    path.write_text(path.read_text() + "\n# a change\n")
+    ran = tree.repro()
+    assert "compare" in ran
+    assert ran <= SUMMARIES
+    assert table_of(tree).equals(before)
+
+
+def test_the_grid_grows_and_shrinks(tree):
+    tree.set_params(budgets=[0.5, 0.33])
+    added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
+    assert tree.repro() == added | SUMMARIES
+    assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.33}
+    tree.commit()
+
+    tree.set_params(budgets=[0.33])
+    assert tree.repro() == SUMMARIES
+    assert (tree.data / "results" / "sst2-magnitude-0.5-0" / "metrics.json").is_file(), "a stale file stays"
+    assert set(table_of(tree)["budget"]) == {1.0, 0.33}, "and is ignored"
+
+    ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
+    assert ran == SUMMARIES
+    assert set(table_of(tree)["budget"]) == {1.0, 0.5}
+    _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
+    (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])
+    assert experiment["name"] == "only-a-half"
+    assert experiment["data"]["params"]["params.yaml"]["data"]["budgets"] == [0.5]
+
+    changes = json.loads(tree.run("dvc", "metrics", "diff", "--json"))
+    removed = changes["data/tiny/results/sst2-magnitude-0.33-0/metrics.json"]["budget"]
+    assert removed == {"old": 0.33, "new": None}
+
+
+def test_lost_files_are_restored_without_training(tree):
+    shutil.rmtree(tree.data)
+    (tree.root / "dvc.lock").unlink()
+    before = runs_of(tree)
+    assert tree.repro() <= SUMMARIES
+    assert "0 created" in tree.run("sensibert", "track")
+    assert runs_of(tree) == before

@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+
+from sensibert.errors import BackboneError, MaskError
+from sensibert.masks import Mask, make_mask
+from sensibert.models.anatomy import anatomy_of, costs_of, prunable_modules
+from sensibert.models.backbones import load_model
+from sensibert.models.gates import masked
+from sensibert.models.slim import SHAPES_KEY, slim
+
+
+def scores_of(model, seed=0):
+    generator = np.random.default_rng(seed)
+    return {key: generator.random(module.shape) for key, module in prunable_modules(model).items()}
+
+
+def cut(model, budget, seed=0, **options):
+    return make_mask(scores_of(model, seed), costs_of(model), budget, **options)
+
+
+def without_heads(model):
+    """A mask that drops one whole head of every attention module and no other attention dimension."""
+    scores = scores_of(model)
+    keep = {key: values > 0.3 if key.group == "feed_forward" else values > -1 for key, values in scores.items()}
+    for key in keep:
+        if key.group == "attention":
+            keep[key][1] = False
+    return Mask(keep, costs_of(model))
+
+
+def one_dimension_each(model):
+    keep = {key: np.zeros(values.shape, bool) for key, values in scores_of(model).items()}
+    for kept in keep.values():
+        kept[-1, -1] = True
+    return Mask(keep, costs_of(model))
+
+
+MASKS = {
+    "0.8": lambda model: cut(model, 0.8),
+    "0.4": lambda model: cut(model, 0.4, seed=1),
+    "0.4 per layer": lambda model: cut(model, 0.4, allocation="per_layer"),
+    "0.1": lambda model: cut(model, 0.1, seed=2),
+    "heads": without_heads,
+    "one each": one_dimension_each,
+}
+
+
+@pytest.fixture(params=MASKS)
+def mask(request, tiny_model):
+    return MASKS[request.param](tiny_model)
+
+
+def logits_of(model, batch):
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_slim_model_is_the_masked_model(tiny_model, batch, mask):
+    with masked(tiny_model, mask):
+        expected = logits_of(tiny_model, batch)
+    found = logits_of(slim(tiny_model, mask), batch)
+    assert (found - expected).abs().max() < 1e-5
+    assert (expected - logits_of(tiny_model, batch)).abs().max() > 1e-2  # the mask does something
+
+
+def test_the_gradients_of_the_shared_parameters_agree(tiny_model, batch, mask):
+    small = slim(tiny_model, mask)
+    with masked(tiny_model, mask):
+        tiny_model(**batch).loss.backward()
+    small(**batch).loss.backward()
+    dense, dense_modules = dict(tiny_model.named_parameters()), prunable_modules(tiny_model)
+    compared = set()
+    for key, module in prunable_modules(small).items():
+        kept = torch.from_numpy(mask.keep[key].reshape(-1))
+        for row, dense_row in zip(module.rows, dense_modules[key].rows, strict=True):
+            torch.testing.assert_close(row.weight.grad, dense_row.weight.grad[kept], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(row.bias.grad, dense_row.bias.grad[kept], atol=1e-5, rtol=1e-4)
+            compared |= {row.weight, row.bias}
+        column, dense_column = module.column.weight.grad, dense_modules[key].column.weight.grad
+        torch.testing.assert_close(column, dense_column[:, kept], atol=1e-5, rtol=1e-4)
+        compared.add(module.column.weight)
+    others = {name: parameter for name, parameter in small.named_parameters() if parameter not in compared}
+    assert others.keys() < dense.keys()
+    for name, parameter in others.items():
+        torch.testing.assert_close(parameter.grad, dense[name].grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_predicted_parameters_are_the_counted_ones(tiny_model, mask):
+    removed = parameters(tiny_model) - parameters(slim(tiny_model, mask))
+    assert removed == mask.dense_cost - mask.kept_cost > 0
+
+
+def test_the_slim_model_survives_saving(tiny_model, batch, mask, tmp_path):
+    small = slim(tiny_model, mask)
+    small.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert torch.equal(logits_of(loaded.eval(), batch), logits_of(small, batch))
+    assert type(loaded) is type(small)
+    assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
+    added = {SHAPES_KEY, "architectures", "dtype", "_name_or_path"}
+    assert {k: v for k, v in loaded.config.to_dict().items() if k not in added} == {
+        k: v for k, v in tiny_model.config.to_dict().items() if k not in added
+    }
+    assert not hasattr(tiny_model.config, SHAPES_KEY)
+
+
+def test_a_mask_of_ones_is_the_identity(tiny_model, batch):
+    mask = cut(tiny_model, 1.0)
+    expected = logits_of(tiny_model, batch)
+    assert torch.equal(logits_of(slim(tiny_model, mask), batch), expected)
+    with masked(tiny_model, mask):
+        assert torch.equal(logits_of(tiny_model, batch), expected)
+
+
+def test_the_model_itself_is_left_as_it_was(tiny_model, batch, mask):
+    before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
+    expected = logits_of(tiny_model, batch)
+    slim(tiny_model, mask)
+    with masked(tiny_model, mask):
+        logits_of(tiny_model, batch)
+    assert torch.equal(logits_of(tiny_model, batch), expected)
+    assert all(torch.equal(value, before[name]) for name, value in tiny_model.state_dict().items())
+
+
+def test_whole_heads_are_dropped(tiny_model):
+    small = slim(tiny_model, without_heads(tiny_model))
+    for key, module in prunable_modules(small).items():
+        if key.group == "attention":
+            heads, size = prunable_modules(tiny_model)[key].shape
+            assert module.shape == (heads - 1, size)
+            assert {row.out_features for row in module.rows} == {(heads - 1) * size} == {module.column.in_features}
+
+
+def test_the_padding_of_a_batch_does_not_change_a_slim_model(tiny_model, batch, mask):
+    small = slim(tiny_model, mask)
+    together = logits_of(small, batch)
+    for row, length in enumerate(batch["attention_mask"].sum(dim=1)):
+        alone = logits_of(small, {"input_ids": batch["input_ids"][row : row + 1, :length]})
+        assert (together[row] - alone[0]).abs().max() < 1e-5
+
+
+def test_a_slim_model_can_be_made_smaller_again(tiny_model, batch, tmp_path):
+    small = slim(tiny_model, cut(tiny_model, 0.6))
+    mask = cut(small, 0.5, seed=3)
+    with masked(small, mask):
+        expected = logits_of(small, batch)
+    smaller = slim(small, mask)
+    assert (logits_of(smaller, batch) - expected).abs().max() < 1e-5
+    smaller.save_pretrained(tmp_path)
+    assert torch.equal(logits_of(load_model(tmp_path).eval(), batch), logits_of(smaller, batch))
+
+
+def test_a_mask_of_another_model_is_refused(tiny_model):
+    other = slim(tiny_model, cut(tiny_model, 0.5))
+    with pytest.raises(MaskError, match=r"the mask does not fit the model: layer 0, attention, has shape \(\d+, \d+\)"):
+        slim(other, cut(tiny_model, 0.5))
+    mask = cut(tiny_model, 0.5)
+    mask.keep.popitem()
+    with pytest.raises(MaskError, match=r"feed_forward, has shape \(1, 20\) in the model and none in the mask"):
+        slim(tiny_model, mask)
+
+
+def test_an_architecture_without_anatomy_is_refused(tiny_model):
+    tiny_model.config.model_type = "t5"
+    with pytest.raises(BackboneError, match="no anatomy for architecture 't5'; known: bert"):
+        anatomy_of(tiny_model)
+
+
+def test_a_dimension_costs_what_it_holds(tiny_model):
+    hidden = tiny_model.config.hidden_size
+    expected = {"attention": 4 * hidden + 3, "feed_forward": 2 * hidden + 1}
+    assert costs_of(tiny_model) == {key: expected[key.group] for key in scores_of(tiny_model)}
