@@ -33,11 +33,11 @@ ui: $(VENV)/.for-pipeline ## Open the MLflow UI on the runs; with MLFLOW_TRACKIN
 	$(BIN)/sensibert track
 	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-lock: ## Write requirements.lock anew, with the newest versions that fit together
+lock: ## Write requirements.lock anew; what it pins stays, so delete the lines of what shall be upgraded
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip --disable-pip-version-check install --editable '.[dev]'
-	(sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//') > build/new.lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --constraint requirements.lock --editable '.[dev]'
+	(sed -n '/^#/p' requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+.*//') > build/new.lock
 	mv build/new.lock requirements.lock
 
 clean: ## Remove .venv and the caches of the tools; data and results stay

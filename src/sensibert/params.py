@@ -147,7 +147,7 @@ class TrainingParams(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     precision: Precision = "auto"
     checkpoint_steps: PositiveInt = 500
-    """Optimizer steps between two checkpoints."""
+    """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
 
 
 class StabilityParams(_Section):

@@ -104,6 +104,9 @@ class _Progress(ProgressCallback):
 def _arguments(
     settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, steps: int
 ) -> TrainingArguments:
+    log_every = max(1, steps // LOGS_PER_RUN)
+    # A point of the curve is the mean loss since the last one: between two points a checkpoint would cut it.
+    save_every = -(-settings.checkpoint_steps // log_every) * log_every
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
@@ -116,9 +119,9 @@ def _arguments(
         bf16=precision == "bf16",
         use_cpu=best_device().type == "cpu",
         seed=seed,
-        logging_steps=max(1, steps // LOGS_PER_RUN),
+        logging_steps=log_every,
         save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
+        save_steps=save_every,
         save_total_limit=1,
         report_to="none",
         disable_tqdm=False,  # by default it follows the verbosity of transformers
