@@ -29,8 +29,6 @@ class Rows:
     blocks: int = 1
     """How often the dimensions stand in the output, one run behind the other: a fused query, key and value
     has 3, a gate and its value 2."""
-    optional: bool = False
-    """Whether some configurations of the architecture lack it."""
     in_scores: bool = False
     """Whether the attention scores are linear in it while the model divides them by the root of its head size as
     it runs. A slim layer then scales these rows, so that the scores keep the divisor of the dense model."""
@@ -100,24 +98,6 @@ ANATOMIES: dict[str, Anatomy] = {
     "electra": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
-    "deberta-v2": Anatomy(
-        layers="encoder.layer",
-        attention=GroupPaths(
-            rows=(
-                Rows("attention.self.query_proj", in_scores=True),
-                Rows("attention.self.key_proj"),
-                Rows("attention.self.value_proj"),
-                # Of the relative positions, where they do not share the content's projections.
-                Rows("attention.self.pos_key_proj", optional=True),
-                Rows("attention.self.pos_query_proj", optional=True, in_scores=True),
-            ),
-            column="attention.output.dense",
-            gate="outputs",
-        ),
-        feed_forward=_BERT.feed_forward,
-        head_holder="attention.self",
-        attributes=_BERT.attributes,
-    ),
     "distilbert": Anatomy(
         layers="transformer.layer",
         attention=GroupPaths(
@@ -156,17 +136,6 @@ ANATOMIES: dict[str, Anatomy] = {
         attributes=_BERT.attributes,
         keeps_heads=True,  # one relative position bias per head, shared by the layers
     ),
-    "vit": Anatomy(
-        layers="layers",
-        attention=GroupPaths(
-            rows=_rows("attention.q_proj", "attention.k_proj", "attention.v_proj"),
-            column="attention.o_proj",
-            gate="outputs",
-        ),
-        feed_forward=GroupPaths(rows=_rows("mlp.fc1"), column="mlp.fc2", gate="input"),
-        head_holder="attention",
-        attributes={"num_attention_heads": "heads", "head_dim": "size"},
-    ),
 }
 GROUPS = ("attention", "feed_forward")
 
@@ -201,7 +170,7 @@ class PrunableModule:
     @property
     def rows(self) -> dict[Rows, Linear]:
         """The layers whose output rows are the dimensions."""
-        return {rows: get_linear(self.layer, rows.path) for rows in _present(self.layer, self.paths)}
+        return {rows: get_linear(self.layer, rows.path) for rows in self.paths.rows}
 
     @property
     def column(self) -> Linear:
@@ -272,15 +241,6 @@ def _shape(layer: nn.Module, anatomy: Anatomy, group: str) -> Shape:
         return Shape(1, width)
     size = getattr(layer.get_submodule(anatomy.head_holder), anatomy.size_attribute)
     return Shape(width // size, size)
-
-
-def _present(layer: nn.Module, paths: GroupPaths) -> list[Rows]:
-    return [rows for rows in paths.rows if not rows.optional or _has(layer, rows.path)]
-
-
-def _has(layer: nn.Module, path: str) -> bool:
-    parent, _, name = path.rpartition(".")
-    return hasattr(layer.get_submodule(parent), name)
 
 
 def get_linear(layer: nn.Module, path: str) -> Linear:

@@ -5,6 +5,7 @@ to load them with `from_pretrained(folder, trust_remote_code=True)`. Made by sen
 """
 
 from functools import cache
+from typing import Any
 
 import transformers
 from torch import nn
@@ -14,14 +15,12 @@ SLIM_PREFIX = "slim_"
 """What the model type of a slim model begins with."""
 
 
-def resize(model):
+def resize(model: Any) -> None:
     """Give linear layers the sizes, and attention modules the head counts, that the config names."""
     for path, (inputs, outputs) in model.config.slim_linears.items():
         dense = model.get_submodule(path)
-        if isinstance(dense, Conv1D):
-            slim = Conv1D(outputs, inputs)
-        else:
-            slim = nn.Linear(inputs, outputs, bias=dense.bias is not None)
+        is_conv = isinstance(dense, Conv1D)
+        slim = Conv1D(outputs, inputs) if is_conv else nn.Linear(inputs, outputs, bias=dense.bias is not None)
         model.set_submodule(path, slim)
     for path, attributes in model.config.slim_attributes.items():
         for name, value in attributes.items():
@@ -29,17 +28,17 @@ def resize(model):
 
 
 @cache
-def slim_config_class(stock):
+def slim_config_class(stock: Any) -> Any:
     """The config class of the slim models of a stock config class: another model type, nothing else."""
     members = {"model_type": SLIM_PREFIX + stock.model_type, "_auto_class": "AutoConfig", "__module__": __name__}
     return type(f"Slim{stock.__name__}", (stock,), members)
 
 
 @cache
-def slim_model_class(stock):
+def slim_model_class(stock: Any) -> Any:
     """The subclass of a stock model class that resizes itself before its weights load."""
 
-    def __init__(self, config, *args, **kwargs):
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         stock.__init__(self, config, *args, **kwargs)
         resize(self)
 
@@ -52,7 +51,7 @@ def slim_model_class(stock):
     return type(f"Slim{stock.__name__}", (stock,), members)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Make `SlimX` from the stock class `X` when somebody asks for it."""
     stock = getattr(transformers, name.removeprefix("Slim"), None) if name.startswith("Slim") else None
     if stock is None:

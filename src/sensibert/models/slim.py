@@ -37,8 +37,9 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
     check_fit(model, mask)
     small = copy.deepcopy(model)
     if not is_slim(model):
-        small.__class__ = slim_model_class(type(model))
-        small.config.__class__ = small.config_class  # in place, since the layers hold the same config
+        small.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
+        # In place, since the layers hold the same config.
+        small.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
     for key, shape in mask.shapes().items():
         module = prunable_modules(small)[key]
         _cut(module, torch.from_numpy(mask.keep[key].reshape(-1)).nonzero().squeeze(1), shape)
@@ -54,7 +55,7 @@ def is_slim(model: PreTrainedModel) -> bool:
 def register(model_type: str) -> None:
     """Let the Auto classes load slim models of an architecture."""
     stock_config = CONFIG_MAPPING[model_type]
-    config_class = slim_config_class(stock_config)
+    config_class = slim_config_class(stock_config)  # type: ignore[arg-type]
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     for auto in (AutoModelForSequenceClassification, AutoModelForImageClassification):
         if stock_config in auto._model_mapping:
@@ -68,7 +69,8 @@ def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
     content = model.config.to_dict()
     for name in ("model_type", "slim_linears", "slim_attributes", "auto_map"):
         content.pop(name, None)
-    return type(model.config).__base__.from_dict(content)
+    stock: type[PreTrainedConfig] = type(model.config).__mro__[1]
+    return stock.from_dict(content)
 
 
 def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:
