@@ -6,16 +6,14 @@ import argparse
 
 from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_scores, write_mask
-from sensibert.masks import make_mask
 from sensibert.params import Params
 
 
 def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
     cell = cell_of(arguments, params)
-    file = read_scores(paths.scores(cell.task, cell.seed))
-    options = params.mask_options(cell.method)
-    made = make_mask(file.of(cell.method), file.costs, cell.budget, about=cell._asdict(), **options)
+    scores = read_scores(paths.scores(cell.task, cell.seed))
+    made = scores.mask(cell.method, cell.budget, about=cell._asdict(), **params.mask_options(cell.method))
     write_mask(paths.mask(cell), made)
     print(
         f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})"

@@ -28,7 +28,6 @@ from sensibert.encoding import encode
 from sensibert.errors import explain
 from sensibert.evaluation import predict, prediction_of
 from sensibert.importance.scoring import score_task
-from sensibert.masks import make_mask
 from sensibert.metrics import compute_metrics
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.slim import slim
@@ -83,8 +82,7 @@ def dev_metric(cell: Cell, params: Params) -> float:
     scores = _scores_of(cell, params) if cell.is_pruned else None
     model = load_backbone(params.model.backbone, task, cell.seed)
     if scores is not None:
-        values = scores.scores[cell.method]
-        model = slim(model, make_mask(values, scores.costs, cell.budget, **params.mask_options(cell.method)))
+        model = slim(model, scores.mask(cell.method, cell.budget, **params.mask_options(cell.method)))
     with tempfile.TemporaryDirectory() as scratch:
         fine_tune(
             model,

@@ -5,8 +5,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+_TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
+_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ARCHITECTURES = {
-    "bert": {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20},
+    "bert": _TINY,
+    "camembert": _TINY | _TOKENS,
+    "distilbert": {"dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 20},
+    "electra": _TINY | {"embedding_size": 16},
+    "gpt2": {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 20, "n_positions": 64} | _TOKENS,
+    "modernbert": _TINY | _TOKENS | {"cls_token_id": 1, "sep_token_id": 2, "attention_bias": True},
+    "mpnet": _TINY,
+    "roberta": _TINY | _TOKENS,
+    "xlm-roberta": _TINY | _TOKENS,
 }
 """Model type -> the config entries that make it tiny. The shared tests run on every row."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask, ModuleKey, Modules
+from sensibert.masks import Mask, ModuleKey, Modules, Shape, make_mask
 from sensibert.params import Cell
 
 _METADATA = "sensibert"
@@ -132,6 +132,8 @@ class ScoreFile:
     """criterion -> module -> scores [heads, head size], or [1, intermediate size]."""
     costs: dict[ModuleKey, int]
     """Parameters that one dimension of a module holds."""
+    grains: dict[ModuleKey, Shape]
+    """What the kept heads and head sizes of a module must be multiples of."""
     about: dict[str, Any]
     """Backbone, task, seed, epoch."""
 
@@ -145,6 +147,10 @@ class ScoreFile:
             raise ArtifactError(f"the score file has no scores of {criterion!r}, only of {', '.join(self.scores)}")
         return self.scores[criterion]
 
+    def mask(self, criterion: str, budget: float, **options: Any) -> Mask:
+        """Cut the scores of a criterion at a budget; `options` are those of `masks.make_mask`."""
+        return make_mask(self.of(criterion), self.costs, budget, grains=self.grains, **options)
+
 
 def write_scores(path: Path, content: ScoreFile) -> None:
     """Write a score file (safetensors; arrays named `criterion/layer.group`)."""
@@ -154,7 +160,8 @@ def write_scores(path: Path, content: ScoreFile) -> None:
         for key, values in modules.items()
     }
     costs = {str(key): cost for key, cost in content.costs.items()}
-    _save(path, tensors, {"costs": costs, "about": content.about})
+    grains = {str(key): list(grain) for key, grain in content.grains.items()}
+    _save(path, tensors, {"costs": costs, "grains": grains, "about": content.about})
 
 
 def read_scores(path: Path) -> ScoreFile:
@@ -170,9 +177,10 @@ def read_scores(path: Path) -> ScoreFile:
             criterion, _, key = name.partition("/")
             scores.setdefault(criterion, {})[ModuleKey.parse(key)] = values
         costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+        grains = {ModuleKey.parse(key): Shape(*grain) for key, grain in metadata["grains"].items()}
         about = metadata["about"]
     ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
-    return ScoreFile(ordered, dict(sorted(costs.items())), about)
+    return ScoreFile(ordered, dict(sorted(costs.items())), dict(sorted(grains.items())), about)
 
 
 def write_mask(path: Path, mask: Mask) -> None:

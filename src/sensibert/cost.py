@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from sensibert.models.anatomy import layers_of, prunable_modules
+from sensibert.models.slim import dense_config
 from sensibert.results import Cost
 
 
@@ -49,7 +50,7 @@ def prunable_parameters(model: PreTrainedModel) -> int:
 def dense_skeleton(model: PreTrainedModel) -> PreTrainedModel:
     """The dense model of a slim one, without memory or values: what its config would build without a mask."""
     with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(model.config)
+        return AutoModelForSequenceClassification.from_config(dense_config(model))
 
 
 def macs(model: PreTrainedModel, tokens: int) -> int:

@@ -57,6 +57,10 @@ class Shape(NamedTuple):
         return self.heads * self.size
 
 
+SINGLE = Shape(1, 1)
+"""The grain of a module whose heads and dimensions come and go one by one."""
+
+
 @dataclass(frozen=True)
 class Mask:
     """Which dimensions stay."""
@@ -104,9 +108,10 @@ def _shape_of(keep: np.ndarray, key: ModuleKey) -> Shape:
 class _Module:
     """The best kept score of one module at every possible shape."""
 
-    def __init__(self, scores: np.ndarray, cost: int, weight: int, floor: float) -> None:
+    def __init__(self, scores: np.ndarray, cost: int, weight: int, floor: float, grain: Shape) -> None:
         self.cost = cost
         self.weight = weight
+        self.grain = grain
         self.least = max(1, int(np.ceil(np.round(floor * scores.size, 6))))
         self.largest = Shape(*scores.shape)
         # A stable sort of the negated scores breaks ties by position, the same way every time.
@@ -132,10 +137,12 @@ class _Module:
 
     def hull(self) -> list[Shape]:
         """The shapes on the upper concave hull of kept score over dimensions, from the smallest one allowed."""
-        shapes = [Shape(h + 1, s + 1) for h in range(self.largest.heads) for s in range(self.largest.size)]
+        heads = range(self.grain.heads, self.largest.heads + 1, self.grain.heads)
+        sizes = range(self.grain.size, self.largest.size + 1, self.grain.size)
+        shapes = {*(Shape(h, s) for h in heads for s in sizes), self.largest}
         allowed = [shape for shape in shapes if shape.dimensions >= self.least]
         # Of the shapes with equally many dimensions the best comes first, and of equally good ones the fewest heads.
-        allowed.sort(key=lambda shape: (shape.dimensions, -self.value_of(shape)))
+        allowed.sort(key=lambda shape: (shape.dimensions, -self.value_of(shape), shape.heads))
         hull = allowed[:1]
         for shape in allowed:
             if shape.dimensions == hull[-1].dimensions:
@@ -146,9 +153,9 @@ class _Module:
         return hull
 
     def steps(self, shape: Shape) -> list[Shape]:
-        """The next larger shapes: one dimension more in each kept head, or one head more."""
-        wider = Shape(shape.heads, shape.size + 1)
-        taller = Shape(shape.heads + 1, shape.size)
+        """The next larger shapes: one grain more in each kept head, or one grain of heads more."""
+        wider = Shape(shape.heads, shape.size + self.grain.size)
+        taller = Shape(shape.heads + self.grain.heads, shape.size)
         return [s for s in (wider, taller) if s.heads <= self.largest.heads and s.size <= self.largest.size]
 
     def mask(self, shape: Shape) -> np.ndarray:
@@ -164,6 +171,7 @@ def make_mask(
     costs: dict[ModuleKey, int],
     budget: float,
     *,
+    grains: dict[ModuleKey, Shape] | None = None,
     allocation: str = "global",
     rank_by: str = "score",
     floor: float = 0.0,
@@ -175,6 +183,8 @@ def make_mask(
         scores: One array per module, [heads, head size] or [1, intermediate size]; larger is better.
         costs: Parameters (or MACs) that one dimension of each module holds.
         budget: Fraction of the prunable cost that may be kept, in (0, 1].
+        grains: What the kept heads and the kept size of a head of a module must be multiples of (or all of them
+            stay); 1 and 1 where a module is not named.
         allocation: What competes with what: `global` (everything), `per_group` (attention with attention,
             feed-forward with feed-forward) or `per_layer` (within a layer). Each pool gets its share of the budget.
         rank_by: `score`, or `score_per_parameter` (score divided by the dimension's cost).
@@ -183,7 +193,7 @@ def make_mask(
 
     Returns:
         A mask whose cost never exceeds the budget. Each pool misses its share by less than the cheapest
-        step that is left in it (one feed-forward dimension, usually).
+        step (of one grain) that is left in it: one feed-forward dimension, usually.
 
     Raises:
         MaskError: the budget is out of range or too small to keep one dimension of each module, the
@@ -197,7 +207,13 @@ def make_mask(
         if not np.isfinite(values).all():
             raise MaskError(f"the scores of layer {key.layer}, {key.group}, are not all finite numbers")
     modules = {
-        key: _Module(values, costs[key], costs[key] if rank_by == "score_per_parameter" else 1, floor)
+        key: _Module(
+            values,
+            costs[key],
+            costs[key] if rank_by == "score_per_parameter" else 1,
+            floor,
+            (grains or {}).get(key, SINGLE),
+        )
         for key, values in sorted(_as_integers(scores).items())
     }
     keep: Modules = {}

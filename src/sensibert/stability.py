@@ -17,7 +17,7 @@ from scipy import stats
 
 from sensibert.artifacts import ScoreFile
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask, ModuleKey, Modules, make_mask
+from sensibert.masks import Mask, Modules, make_mask
 from sensibert.params import Params
 
 COLUMNS = (
@@ -63,9 +63,9 @@ def stability_table(passes: Mapping[str, Mapping[Run, ScoreFile]], params: Param
     """
     tables = []
     for task, files in passes.items():
-        costs = next(iter(files.values())).costs
+        any_file = next(iter(files.values()))
         for criterion, runs in scores_by_criterion(files, params.stability.criteria).items():
-            mask_of = _masker(costs, params, criterion)
+            mask_of = _masker(any_file, params, criterion)
             tables.append(agreement(runs, params.budgets, mask_of).assign(task=task, criterion=criterion))
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
@@ -99,11 +99,11 @@ def scores_by_criterion(files: Mapping[Run, ScoreFile], criteria: Sequence[str])
     return {criterion: {run: file.scores[criterion] for run, file in files.items()} for criterion in criteria}
 
 
-def _masker(costs: dict[ModuleKey, int], params: Params, criterion: str) -> Callable[[Modules, float], Mask]:
+def _masker(file: ScoreFile, params: Params, criterion: str) -> Callable[[Modules, float], Mask]:
     """How the pipeline turns scores of a criterion into a mask."""
 
     def mask_of(scores: Modules, budget: float) -> Mask:
-        return make_mask(scores, costs, budget, **params.mask_options(criterion))
+        return make_mask(scores, file.costs, budget, grains=file.grains, **params.mask_options(criterion))
 
     return mask_of
 

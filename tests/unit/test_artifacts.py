@@ -13,7 +13,7 @@ from sensibert.artifacts import (
     write_scores,
 )
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask, ModuleKey
+from sensibert.masks import SINGLE, Mask, ModuleKey, Shape
 from sensibert.params import Cell
 
 ATTENTION, FEED_FORWARD, LATER = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward"), ModuleKey(10, "attention")
@@ -24,6 +24,7 @@ SCORES = ScoreFile(
         for name, draw in (("sensitivity", np.random.default_rng(0)), ("mask", np.random.default_rng(1)))
     },
     COSTS,
+    {ATTENTION: Shape(1, 3), FEED_FORWARD: SINGLE, LATER: SINGLE},
     {"task": "sst2", "seed": 0, "epoch": 1},
 )
 MASK = Mask(
@@ -101,6 +102,7 @@ def test_scores_come_back(tmp_path):
     write_scores(tmp_path / "scores", SCORES)
     found = read_scores(tmp_path / "scores")
     assert found.costs == COSTS
+    assert found.grains == SCORES.grains
     assert found.about == SCORES.about
     assert found.scores.keys() == SCORES.scores.keys()
     for name, modules in SCORES.scores.items():
@@ -130,6 +132,7 @@ def test_equal_content_gives_equal_bytes(tmp_path):
     scores = ScoreFile(
         {name: backwards(modules) for name, modules in backwards(SCORES.scores).items()},
         backwards(COSTS),
+        backwards(SCORES.grains),
         backwards(SCORES.about),
     )
     mask = Mask(backwards(MASK.keep), backwards(COSTS), backwards(MASK.about))

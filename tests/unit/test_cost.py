@@ -4,7 +4,7 @@ import torch
 
 from sensibert.cost import count, dense_skeleton, macs, measure_cost, prunable_parameters
 from sensibert.masks import make_mask
-from sensibert.models.anatomy import costs_of, prunable_modules
+from sensibert.models.anatomy import costs_of, grains_of, layers_of, prunable_modules
 from sensibert.models.slim import slim
 
 
@@ -12,7 +12,7 @@ from sensibert.models.slim import slim
 def mask(tiny_model):
     generator = np.random.default_rng(0)
     scores = {key: generator.random(module.shape) for key, module in prunable_modules(tiny_model).items()}
-    return make_mask(scores, costs_of(tiny_model), 0.45)
+    return make_mask(scores, costs_of(tiny_model), 0.45, grains=grains_of(tiny_model))
 
 
 def analytic_macs(model, tokens):
@@ -28,6 +28,7 @@ def analytic_macs(model, tokens):
 
 @pytest.mark.parametrize("tokens", [1, 7, 32])
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
 def test_the_macs_are_those_of_the_formula(tiny_model, mask, tokens, training):
     for model in (tiny_model, slim(tiny_model, mask)):
         model.train(training)
@@ -49,7 +50,7 @@ def test_the_kept_fraction_is_the_mask_s(tiny_model, mask, tmp_path):
     assert cost.prunable_kept == mask.kept_fraction
     assert cost.prunable_parameters == mask.kept_cost
     assert cost.total_parameters == sum(parameter.numel() for parameter in small.parameters())
-    assert cost.encoder_parameters == sum(p.numel() for n, p in small.named_parameters() if ".layer." in n)
+    assert cost.encoder_parameters == count(layers_of(small))
     assert (cost.trainable_parameters, cost.tokens, cost.macs) == (5, 9, macs(small, 9))
     assert cost.model_bytes == (tmp_path / "model.safetensors").stat().st_size >= 4 * cost.total_parameters
 

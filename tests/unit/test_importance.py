@@ -151,6 +151,7 @@ def test_sensitivity_is_the_mask_times_its_gradient(tiny_model, batch):
         assert criterion.scores().reshape(-1) == pytest.approx(2 * expected, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
 def test_magnitude_is_the_sum_of_the_weights_of_a_dimension(tiny_model):
     for key, module in prunable_modules(tiny_model).items():
         layer = tiny_model.bert.encoder.layer[key.layer]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensibert.errors import MaskError
-from sensibert.masks import ALLOCATIONS, RANKINGS, Mask, ModuleKey, Shape, make_mask
+from sensibert.masks import ALLOCATIONS, RANKINGS, SINGLE, Mask, ModuleKey, Shape, make_mask
 
 FLOORS = st.sampled_from([0.0, 0.05, 0.3])
 OPTIONS = st.fixed_dictionaries({"allocation": st.sampled_from(ALLOCATIONS), "rank_by": st.sampled_from(RANKINGS)})
@@ -38,14 +38,15 @@ def pools_of(scores, allocation):
     return pools.values()
 
 
-def cheapest_step(mask, keys):
-    """Cost of one dimension more in each kept head, or of one head more, whatever is cheaper in these modules."""
+def cheapest_step(mask, keys, grains=None):
+    """Cost of one grain more in each kept head, or of one grain of heads more, whatever is cheaper in these modules."""
     steps = []
     for key in keys:
         heads, size = mask.shapes()[key]
         all_heads, full_size = mask.keep[key].shape
-        steps += [heads * mask.costs[key]] if size < full_size else []
-        steps += [size * mask.costs[key]] if heads < all_heads else []
+        more_heads, more_size = (grains or {}).get(key, SINGLE)
+        steps += [heads * more_size * mask.costs[key]] if size + more_size <= full_size else []
+        steps += [size * more_heads * mask.costs[key]] if heads + more_heads <= all_heads else []
     return min(steps, default=None)
 
 
@@ -89,6 +90,22 @@ def test_every_module_keeps_a_stock_shape_and_its_floor(model, budget, options, 
         assert kept.dtype == bool
         assert sorted(set(kept.sum(axis=1))) in ([size], [0, size])
         assert heads * size == kept.sum() >= max(1, floor * kept.size - 1e-6)
+
+
+@given(models(), st.integers(1, 3), st.integers(1, 4), budgets, OPTIONS)
+def test_heads_and_sizes_come_in_grains(model, heads, size, budget, options):
+    scores, costs = model
+    grains = {key: Shape(min(heads, scores[key].shape[0]), min(size, scores[key].shape[1])) for key in scores}
+    mask = mask_or_refusal(scores, costs, budget, grains=grains, **options)
+    if mask is None:
+        return
+    for key, shape in mask.shapes().items():
+        assert shape == scores[key].shape or (shape.heads % grains[key].heads, shape.size % grains[key].size) == (0, 0)
+    for keys in pools_of(scores, options["allocation"]):
+        left = budget * sum(costs[key] * scores[key].size for key in keys)
+        left -= sum(costs[key] * mask.keep[key].sum() for key in keys)
+        step = cheapest_step(mask, keys, grains)
+        assert step is None or -1e-6 <= left < step
 
 
 @given(models(), budgets, OPTIONS)

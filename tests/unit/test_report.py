@@ -274,7 +274,7 @@ def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
     assert list(gather_masks(paths, wanted)) == [cell for cell in wanted.cells() if cell.is_pruned]
 
     scores = ScoreFile(
-        {"sensitivity": {ModuleKey(0, "attention"): np.ones((2, 2))}}, {ModuleKey(0, "attention"): 3}, {}
+        {"sensitivity": {ModuleKey(0, "attention"): np.ones((2, 2))}}, {ModuleKey(0, "attention"): 3}, {}, {}
     )
     for seed in (0, 1):
         write_scores(paths.rescored("sst2", seed, 1), scores)

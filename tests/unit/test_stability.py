@@ -167,7 +167,9 @@ def test_spearman_matrix_is_symmetric_with_ones_on_the_diagonal():
 
 def test_stability_table_uses_the_masks_of_the_pipeline():
     wanted = params(criteria=["sensitivity", "mask"])
-    passes = {"sst2": {run: ScoreFile({"sensitivity": s, "mask": s}, COSTS, {}) for run, s in runs(noise=0.8).items()}}
+    passes = {
+        "sst2": {run: ScoreFile({"sensitivity": s, "mask": s}, COSTS, {}, {}) for run, s in runs(noise=0.8).items()}
+    }
     table = stability_table(passes, wanted)
     assert tuple(table.columns) == COLUMNS
     assert table.groupby(["task", "criterion"]).size().to_dict() == {("sst2", "sensitivity"): 24, ("sst2", "mask"): 24}
@@ -185,7 +187,7 @@ def test_stability_table_uses_the_masks_of_the_pipeline():
 
 
 def test_a_pass_without_the_criterion_is_refused():
-    passes = {"sst2": {run: ScoreFile({"fisher": s}, COSTS, {}) for run, s in runs(noise=0.1).items()}}
+    passes = {"sst2": {run: ScoreFile({"fisher": s}, COSTS, {}, {}) for run, s in runs(noise=0.1).items()}}
     with pytest.raises(ArtifactError, match="seed 0, epoch 1 has no scores for sensitivity; it has fisher"):
         stability_table(passes, params())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sensibert.importance.base import Criterion
-from sensibert.models.anatomy import PrunableModule
+from sensibert.models.anatomy import PrunableModule, weight_by_output
 
 
 class Magnitude(Criterion):
@@ -18,11 +18,12 @@ class Magnitude(Criterion):
     def __init__(self, module: PrunableModule, seed: int) -> None:
         super().__init__(module, seed)
         # Computed here: the scoring pass changes the weights.
-        total = module.column.weight.detach().abs().sum(dim=0)
-        for row in module.rows:
-            total = total + row.weight.detach().abs().sum(dim=1)
-            if row.bias is not None:
-                total = total + row.bias.detach().abs()
+        total = weight_by_output(module.column).abs().sum(dim=0)
+        for rows, linear in module.rows.items():
+            of_output = weight_by_output(linear).abs().sum(dim=1)
+            if linear.bias is not None:
+                of_output = of_output + linear.bias.detach().abs()
+            total = total + of_output.reshape(rows.blocks, -1).sum(dim=0)
         self.total = total
 
     def scores(self) -> np.ndarray:

