@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from tempfile import TemporaryDirectory
 
 import datasets
+import evaluate
 import numpy as np
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-import evaluate
 from sensibert.errors import DataError
 from sensibert.tasks.table import TASKS, Task
 

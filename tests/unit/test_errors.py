@@ -13,7 +13,7 @@ def test_a_user_s_mistake_is_its_message(kind):
     assert explain(kind("budgets: 0.4 stands there twice")) == "budgets: 0.4 stands there twice"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_explained(number):
     message = explain(OSError(number, "no room", "data/model.safetensors"))
     assert "cannot write data/model.safetensors: the disk is full" in message
@@ -26,6 +26,14 @@ def test_a_full_disk_met_by_a_writer_in_another_language_is_explained():
 
     assert "the disk is full" in explain(SafetensorError("I/O error: No space left on device (os error 28)"))
     assert explain(SafetensorError("header too large (os error 5)")) is None
+
+
+def test_a_full_disk_met_by_torch_is_explained():
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.save(torch.zeros(1000), "/dev/full")
+    assert "the disk is full" in explain(caught.value)
 
 
 def test_a_missing_permission_is_explained():

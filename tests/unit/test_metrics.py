@@ -1,9 +1,9 @@
+import evaluate
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-import evaluate
 from sensibert.errors import DataError
 from sensibert.metrics import METRICS, GlueMetric, compute_metrics
 from sensibert.tasks import TASKS
