@@ -15,6 +15,8 @@ def download(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
     """Write data/PROFILE/raw/TASK."""
     dataset, audit = prepare(TASKS[arguments.task], params.data)
     save_task(dataset, audit, paths.raw(arguments.task))
+    for split, rows in audit.splits.items():
+        print(f"{arguments.task}, {split}: kept {rows.kept:,} of {rows.read:,} rows; dropped: {rows.dropped or 'none'}")
 
 
 if __name__ == "__main__":
