@@ -15,7 +15,6 @@ import csv
 import json
 import sys
 import tempfile
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +47,27 @@ def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
         for name in sections:
             section = section.setdefault(name, {})
         section[last] = value
-    return parse_params(content, name=key)
+    return parse_params(content, name=study["base"])
 
 
-@lru_cache(maxsize=1)
-def _data(task: str, data: str) -> DatasetDict:
-    dataset, _ = prepare(TASKS[task], Params.model_fields["data"].annotation.model_validate_json(data))  # type: ignore[union-attr]
-    return dataset
-
-
-@lru_cache(maxsize=2)
-def _scores(task: str, seed: int, params_json: str) -> ScoreFile:
-    params = Params.model_validate_json(params_json)
-    *_, scores = score_task(_data_of(task, params)["train"], TASKS[task], params, params.scoring.epochs, seed)
-    return scores
+_datasets: dict[tuple[str, str], DatasetDict] = {}
+_scores: dict[tuple[str, int, str], ScoreFile] = {}
 
 
 def _data_of(task: str, params: Params) -> DatasetDict:
-    return _data(task, params.data.model_dump_json())
+    key = (task, params.data.model_dump_json())
+    if key not in _datasets:
+        _datasets[key], _ = prepare(TASKS[task], params.data)
+    return _datasets[key]
 
 
 def _scores_of(cell: Cell, params: Params) -> ScoreFile:
     # Only what shapes the pass stands in the key, so that variants of the mask share it.
-    fixed = params.model_copy(update={"masking": type(params.masking)(), "learning_rates": {}, "budgets": [0.5]})
-    fixed = fixed.model_copy(update={"learning_rates": dict.fromkeys([*params.criteria, *params.tuning], 1.0)})
-    return _scores(cell.task, cell.seed, fixed.model_dump_json())
+    key = (cell.task, cell.seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
+    if key not in _scores:
+        train = _data_of(cell.task, params)["train"]
+        *_, _scores[key] = score_task(train, TASKS[cell.task], params, params.scoring.epochs, cell.seed)
+    return _scores[key]
 
 
 def dev_metric(cell: Cell, params: Params) -> float:
