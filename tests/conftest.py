@@ -10,15 +10,20 @@ _TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ARCHITECTURES = {
     "bert": _TINY,
     "camembert": _TINY | _TOKENS,
+    "deberta-v2": _TINY
+    | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+    | {"position_buckets": 4, "max_relative_positions": 8, "norm_rel_ebd": "layer_norm"},
+    "deberta-v2 unshared": _TINY | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
     "distilbert": {"dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 20},
     "electra": _TINY | {"embedding_size": 16},
     "gpt2": {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 20, "n_positions": 64} | _TOKENS,
     "modernbert": _TINY | _TOKENS | {"cls_token_id": 1, "sep_token_id": 2, "attention_bias": True},
     "mpnet": _TINY,
     "roberta": _TINY | _TOKENS,
+    "vit": _TINY | {"image_size": 8, "patch_size": 4},
     "xlm-roberta": _TINY | _TOKENS,
 }
-"""Model type -> the config entries that make it tiny. The shared tests run on every row."""
+"""Model type (and variant) -> the config entries that make it tiny. The shared tests run on every row."""
 
 TRAIN_ROWS, VALIDATION_ROWS = 80, 30
 
@@ -83,29 +88,64 @@ def glue_directory(glue_data: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(glue_data, tmp_path / "glue"))
 
 
-@pytest.fixture(params=ARCHITECTURES)
-def tiny_model(request):
-    """A random classifier of three classes, in eval mode; no weight, bias or norm is at its usual start value."""
+def _make_tiny_model(name):
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
 
     labels = {"id2label": dict(enumerate("abc")), "problem_type": "single_label_classification"}
-    config = AutoConfig.for_model(request.param, vocab_size=50, **labels, **ARCHITECTURES[request.param])
+    model_type = name.partition(" ")[0]
+    is_image = model_type == "vit"
+    vocabulary = {} if is_image else {"vocab_size": 50}
+    config = AutoConfig.for_model(model_type, **vocabulary, **labels, **ARCHITECTURES[name])
+    auto = AutoModelForImageClassification if is_image else AutoModelForSequenceClassification
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config)
+    model = auto.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape), alpha=0.2)
     return model.eval()
 
 
-@pytest.fixture
-def batch():
-    """Four texts of different lengths, padded, for `tiny_model`."""
+def _make_batch(model):
     import torch
 
     torch.manual_seed(1)
+    labels = torch.tensor([0, 1, 2, 1])
+    if model.main_input_name == "pixel_values":
+        return {"pixel_values": torch.randn(4, 3, 8, 8), "labels": labels}
     lengths = torch.tensor([9, 7, 4, 2])
     attention_mask = (torch.arange(9) < lengths[:, None]).long()
     ids = torch.randint(1, 50, (4, 9)) * attention_mask
-    return {"input_ids": ids, "attention_mask": attention_mask, "labels": torch.tensor([0, 1, 2, 1])}
+    return {"input_ids": ids, "attention_mask": attention_mask, "labels": labels}
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def tiny_model(request):
+    """A random classifier of three classes, in eval mode; no weight, bias or norm is at its usual start value."""
+    return _make_tiny_model(request.param)
+
+
+@pytest.fixture
+def batch(tiny_model):
+    """Four texts of different lengths, padded, or four images, for `tiny_model`."""
+    return _make_batch(tiny_model)
+
+
+@pytest.fixture
+def examples(batch):
+    """The examples of `batch` one by one, without padding."""
+
+    def alone(row):
+        example = {name: values[row : row + 1] for name, values in batch.items()}
+        if "attention_mask" in example:
+            example["input_ids"] = example["input_ids"][:, : example.pop("attention_mask").sum()]
+        return example
+
+    return [alone(row) for row in range(len(batch["labels"]))]
+
+
+@pytest.fixture
+def tiny_models():
+    """Every row of `ARCHITECTURES` at once: name -> `tiny_model` and `batch`."""
+    models = {name: _make_tiny_model(name) for name in ARCHITECTURES}
+    return {name: (model, _make_batch(model)) for name, model in models.items()}

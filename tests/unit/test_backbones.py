@@ -82,14 +82,17 @@ def test_a_missing_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for missing in (tmp_path / "nothing", "no-such-model"):
         assert "Allowed: minilm-l6, tiny-bert, a directory that `save_pretrained` wrote" in refusal(missing)
-    with pytest.raises(BackboneError, match="nothing holds no model; run `dvc repro` to make it"):
+    with pytest.raises(BackboneError, match="nothing holds no model: config"):
         load_model(tmp_path / "nothing")
     with pytest.raises(BackboneError, match="cannot load"):
         load_tokenizer(str(tmp_path / "nothing"))
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path):
-    assert "Allowed: " in refusal(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert "is a directory without a model: config.json is missing. Allowed: minilm-l6, " in refusal(tmp_path)
+    with pytest.raises(BackboneError, match="holds no model"):
+        load_model(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert "Allowed: " in refusal(tmp_path)
 

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from sensibert.cost import count, dense_skeleton, macs, measure_cost, prunable_parameters
+from sensibert.cost import (
+    count,
+    dense_skeleton,
+    macs,
+    macs_costs,
+    measure_cost,
+    prunable_parameters,
+    size_costs,
+    unit_costs,
+    weights_bytes,
+)
 from sensibert.masks import make_mask
 from sensibert.models.anatomy import costs_of, grains_of, layers_of, prunable_modules
 from sensibert.models.slim import slim
@@ -66,3 +76,39 @@ def test_shared_parameters_count_once():
     two = torch.nn.Linear(3, 3)
     two.weight = one.weight
     assert count(torch.nn.ModuleList([one, two])) == 9 + 3 + 3
+
+
+TOKENS = 11
+
+
+def test_the_macs_that_a_mask_saves_are_exactly_the_predicted_ones(tiny_model, mask):
+    unit = macs_costs(tiny_model, TOKENS)
+    assert unit.dense == macs(tiny_model, TOKENS)
+    assert unit.slim(mask.keep) == macs(slim(tiny_model, mask), TOKENS) < unit.dense
+
+
+@pytest.mark.parametrize("tiny_model", ["bert", "distilbert", "electra", "gpt2", "modernbert", "mpnet"], indirect=True)
+def test_the_macs_of_a_dimension_are_those_of_the_formula(tiny_model):
+    hidden = tiny_model.config.hidden_size
+    matrices = 3 if tiny_model.config.model_type == "modernbert" else 2
+    expected = {"attention": TOKENS * 4 * hidden + 2 * TOKENS**2, "feed_forward": TOKENS * matrices * hidden}
+    assert macs_costs(tiny_model, TOKENS).per_dimension == {
+        key: expected[key.group] for key in prunable_modules(tiny_model)
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_file_is_never_larger_than_predicted(tiny_model, mask, dtype, tmp_path):
+    model = tiny_model.to(dtype)
+    unit = size_costs(model)
+    for name, saved in (("dense", model), ("slim", slim(model, mask))):
+        saved.save_pretrained(tmp_path / name)
+    assert unit.dense == weights_bytes(tmp_path / "dense")
+    slack = unit.slim(mask.keep) - weights_bytes(tmp_path / "slim")
+    assert 0 <= slack < 512  # fewer digits in the header
+    assert unit.prunable(mask.keep) == dtype.itemsize * mask.dense_cost
+
+
+@pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
+def test_a_score_file_holds_the_costs_in_every_counted_unit(tiny_model):
+    assert unit_costs(tiny_model, TOKENS) == {"macs": macs_costs(tiny_model, TOKENS), "size": size_costs(tiny_model)}

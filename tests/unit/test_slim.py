@@ -1,18 +1,22 @@
-import os
-import subprocess
-import sys
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
 from sensibert.errors import BackboneError, MaskError
 from sensibert.masks import Mask, make_mask
+from sensibert.models import architectures
 from sensibert.models.anatomy import anatomy_of, costs_of, features, grains_of, prunable_modules
+from sensibert.models.architectures import ANATOMIES
 from sensibert.models.backbones import load_model
 from sensibert.models.gates import masked
 from sensibert.models.slim import dense_config, slim
+
+ROOT = Path(__file__).parents[2]
 
 
 def scores_of(model, seed=0):
@@ -58,6 +62,13 @@ def mask(request, tiny_model):
 def logits_of(model, batch):
     with torch.no_grad():
         return model(**batch).logits
+
+
+def same_weights(one, other):
+    others = other.state_dict()
+    return others.keys() == one.state_dict().keys() and all(
+        torch.equal(value, others[name]) for name, value in one.state_dict().items()
+    )
 
 
 def parameters(model):
@@ -119,31 +130,14 @@ def test_the_slim_model_survives_saving(tiny_model, batch, mask, tmp_path):
     small = slim(tiny_model, mask)
     small.save_pretrained(tmp_path)
     loaded = load_model(tmp_path)
-    assert torch.equal(logits_of(loaded.eval(), batch), logits_of(small, batch))
+    assert same_weights(loaded, small)
+    # The weights of a file may lie less aligned in memory, where other instructions multiply them.
+    assert (logits_of(loaded.eval(), batch) - logits_of(small, batch)).abs().max() < 1e-6
     assert type(loaded) is type(small)
     assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
     added = {"architectures", "dtype", "_name_or_path", "transformers_version"}
     found, expected = dense_config(loaded).to_dict(), tiny_model.config.to_dict()
     assert {k: v for k, v in found.items() if k not in added} == {k: v for k, v in expected.items() if k not in added}
-
-
-@pytest.mark.parametrize("tiny_model", ["bert", "gpt2", "modernbert"], indirect=True)
-def test_the_folder_of_a_slim_model_loads_with_the_code_it_holds(tiny_model, batch, tmp_path):
-    small = slim(tiny_model, cut(tiny_model, 0.5))
-    small.save_pretrained(tmp_path)
-    probe = f"""
-import sys, torch
-from transformers import AutoModelForSequenceClassification
-model = AutoModelForSequenceClassification.from_pretrained({str(tmp_path)!r}, trust_remote_code=True).eval()
-batch = torch.load({str(tmp_path / "batch.pt")!r})
-with torch.no_grad():
-    torch.save(model(**batch).logits, {str(tmp_path / "logits.pt")!r})
-assert "sensibert" not in sys.modules
-"""
-    torch.save(batch, tmp_path / "batch.pt")
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-c", probe], check=True, env=environment, capture_output=True)
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), logits_of(small, batch))
 
 
 def test_a_mask_of_ones_is_the_identity(tiny_model, batch):
@@ -176,12 +170,11 @@ def test_whole_heads_are_dropped(tiny_model):
             assert widths == {(heads - 1) * size} == {features(module.column)[0]}
 
 
-def test_the_padding_of_a_batch_does_not_change_a_slim_model(tiny_model, batch, mask):
+def test_the_other_examples_of_a_batch_and_its_padding_do_not_change_a_slim_model(tiny_model, batch, examples, mask):
     small = slim(tiny_model, mask)
     together = logits_of(small, batch)
-    for row, length in enumerate(batch["attention_mask"].sum(dim=1)):
-        alone = logits_of(small, {"input_ids": batch["input_ids"][row : row + 1, :length]})
-        assert (together[row] - alone[0]).abs().max() < 1e-5
+    for row, example in enumerate(examples):
+        assert (together[row] - logits_of(small, example)[0]).abs().max() < 1e-5
 
 
 def test_a_slim_model_can_be_made_smaller_again(tiny_model, batch, tmp_path):
@@ -192,7 +185,7 @@ def test_a_slim_model_can_be_made_smaller_again(tiny_model, batch, tmp_path):
     smaller = slim(small, mask)
     assert (logits_of(smaller, batch) - expected).abs().max() < 1e-5
     smaller.save_pretrained(tmp_path)
-    assert torch.equal(logits_of(load_model(tmp_path).eval(), batch), logits_of(smaller, batch))
+    assert same_weights(load_model(tmp_path), smaller)
 
 
 def test_a_mask_of_another_model_is_refused(tiny_model):
@@ -207,12 +200,40 @@ def test_a_mask_of_another_model_is_refused(tiny_model):
 
 def test_an_architecture_without_anatomy_is_refused(tiny_model):
     tiny_model.config.model_type = "t5"
-    with pytest.raises(BackboneError, match="no anatomy for architecture 't5'; known: bert, camembert, "):
+    known = ", ".join(sorted(ANATOMIES))
+    with pytest.raises(BackboneError, match=f"no anatomy for architecture 't5'; known: {known}. To add it, ") as caught:
         anatomy_of(tiny_model)
+    table, guide = re.findall(r"\S+/\S+\.(?:py|md)", str(caught.value))
+    assert (ROOT / "src" / table).is_file()
+    assert (ROOT / guide).is_file()
 
 
 def test_a_dimension_costs_what_it_holds(tiny_model):
     hidden = tiny_model.config.hidden_size
     gated = tiny_model.config.model_type == "modernbert"
-    expected = {"attention": 4 * hidden + 3, "feed_forward": 3 * hidden if gated else 2 * hidden + 1}
+    rows = 5 if any(name.endswith("pos_key_proj") for name, _ in tiny_model.named_modules()) else 3
+    expected = {"attention": (rows + 1) * hidden + rows, "feed_forward": 3 * hidden if gated else 2 * hidden + 1}
     assert costs_of(tiny_model) == {key: expected[key.group] for key in scores_of(tiny_model)}
+
+
+def test_the_row_that_the_guide_adds_is_right(monkeypatch):
+    text = (ROOT / "docs" / "architectures.md").read_text()
+    row, settings = (
+        eval("{" + block + "}", vars(architectures)) for block in re.findall("```python\n(.+?)```", text, re.S)
+    )
+    monkeypatch.setitem(ANATOMIES, "biogpt", row["biogpt"])
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("biogpt", vocab_size=50, num_labels=3, **settings["biogpt"])
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    batch = {"input_ids": torch.randint(3, 50, (4, 9))}
+    mask = cut(model, 0.4)
+    with masked(model, mask):
+        expected = logits_of(model, batch)
+    assert (logits_of(slim(model, mask), batch) - expected).abs().max() < 1e-5
+    assert (logits_of(model, batch) - expected).abs().max() > 1e-3
+
+
+def test_the_guide_lists_every_architecture():
+    text = (ROOT / "docs" / "architectures.md").read_text()
+    table = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    assert sorted(re.findall("`(.+?)`", table)) == sorted(ANATOMIES)

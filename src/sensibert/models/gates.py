@@ -65,6 +65,21 @@ def _attach(module: PrunableModule, gate: Tensor) -> list[torch.utils.hooks.Remo
         blocks = output.shape[-1] // gate.shape[-1]
         return output * gate.to(output.dtype).repeat(*[1] * (gate.dim() - 1), blocks)
 
-    if module.paths.gate == "input":
-        return [module.column.register_forward_pre_hook(scale_input)]
-    return [linear.register_forward_hook(scale_output) for linear in module.rows.values()]
+    tokens: list[Tensor] = []
+
+    def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        tokens[:] = inputs[:1]
+
+    def scale_tokens(linear: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return scale_output(linear, inputs, output) if inputs[0] is tokens[0] else output
+
+    rows = module.rows.values()
+    match module.paths.gate:
+        case "input":
+            return [module.column.register_forward_pre_hook(scale_input)]
+        case "outputs":
+            return [linear.register_forward_hook(scale_output) for linear in rows]
+        case "token_outputs":
+            assert module.head_holder is not None
+            scaling = [linear.register_forward_hook(scale_tokens) for linear in rows]
+            return [module.head_holder.register_forward_pre_hook(remember), *scaling]

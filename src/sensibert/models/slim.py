@@ -12,14 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from sensibert.masks import Mask, Shape
@@ -40,8 +33,9 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
         small.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
         # In place, since the layers hold the same config.
         small.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
+    modules = prunable_modules(small)
     for key, shape in mask.shapes().items():
-        module = prunable_modules(small)[key]
+        module = modules[key]
         _cut(module, torch.from_numpy(mask.keep[key].reshape(-1)).nonzero().squeeze(1), shape)
     small.config.slim_linears, small.config.slim_attributes = _sizes(small)
     return small
@@ -52,14 +46,9 @@ def is_slim(model: PreTrainedModel) -> bool:
     return bool(model.config.model_type.startswith(SLIM_PREFIX))
 
 
-def register(model_type: str) -> None:
-    """Let the Auto classes load slim models of an architecture."""
-    stock_config = CONFIG_MAPPING[model_type]
-    config_class = slim_config_class(stock_config)  # type: ignore[arg-type]
-    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-    for auto in (AutoModelForSequenceClassification, AutoModelForImageClassification):
-        if stock_config in auto._model_mapping:
-            auto.register(config_class, slim_model_class(auto._model_mapping[stock_config]), exist_ok=True)
+def dense_class(model: PreTrainedModel) -> type[PreTrainedModel]:
+    """The class of the dense model that a slim one was cut from; a dense model's own."""
+    return type(model).__mro__[1] if is_slim(model) else type(model)
 
 
 def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
