@@ -1,12 +1,13 @@
-"""The GLUE metrics, without the hub.
+"""The metrics of tasks, without the hub.
 
-`evaluate.load("glue", ...)` downloads code; this is the same metric as a class of this package.
+`evaluate.load("glue", ...)` downloads code; this is the same metric as a class of this package, for any task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import datasets
 import evaluate
@@ -15,7 +16,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from sensibert.errors import DataError
-from sensibert.tasks.table import TASKS, Task
+from sensibert.tasks.table import Task
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """From predictions and references [examples each] to one number."""
@@ -28,6 +29,11 @@ def _accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
 def _f1(predictions: np.ndarray, references: np.ndarray) -> float:
     """F1 of class 1; 0 where neither a prediction nor a reference is of class 1."""
     return float(f1_score(references, predictions, zero_division=0.0))
+
+
+def _macro_f1(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Mean F1 of the classes that occur; a class that is never right counts as 0."""
+    return float(f1_score(references, predictions, average="macro", zero_division=0.0))
 
 
 def _matthews(predictions: np.ndarray, references: np.ndarray) -> float:
@@ -51,29 +57,29 @@ def _is_constant(*arrays: np.ndarray) -> bool:
 METRICS: dict[str, Score] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "macro_f1": _macro_f1,
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,
 }
 
 
-class GlueMetric(evaluate.Metric):
-    """The metrics of one task, as fractions; the configuration name is the task's.
+class TaskMetric(evaluate.Metric):
+    """The metrics of a task, as fractions.
 
     Predictions are class ids, or real numbers for a regression task:
 
-        GlueMetric("mrpc").compute(predictions=[0, 1], references=[0, 1])  # {"accuracy": 1.0, "f1": 1.0}
+        TaskMetric(TASKS["mrpc"]).compute(predictions=[0, 1], references=[0, 1])  # {"accuracy": 1.0, "f1": 1.0}
 
-    Source: Wang et al., "GLUE", ICLR 2019.
-
-    Raises:
-        DataError: no task has the configuration name.
+    Source of the GLUE tasks' choice: Wang et al., "GLUE", ICLR 2019.
     """
 
+    def __init__(self, task: Task, **options: Any) -> None:
+        self.task = task  # first, since evaluate asks for _info() at once
+        super().__init__(config_name=task.name, **options)
+
     def _info(self) -> evaluate.MetricInfo:
-        if self.config_name not in TASKS:
-            raise DataError(f"unknown task {self.config_name!r}; allowed: {', '.join(TASKS)}")
-        kind = datasets.Value("float64" if TASKS[self.config_name].is_regression else "int64")
+        kind = datasets.Value("float64" if self.task.is_regression else "int64")
         return evaluate.MetricInfo(
             description="Accuracy, F1, Matthews, Pearson and Spearman correlation, as the task asks.",
             citation="@inproceedings{wang2019glue, title={{GLUE}}, booktitle={ICLR}, year={2019}}",
@@ -84,14 +90,14 @@ class GlueMetric(evaluate.Metric):
     def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         # Lists come in: the "numpy" format of evaluate would cut real numbers to 32 bits.
         given = np.asarray(predictions), np.asarray(references)
-        return {name: METRICS[name](*given) for name in TASKS[self.config_name].metrics}
+        return {name: METRICS[name](*given) for name in self.task.metrics}
 
 
 def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Compute a task's metrics in percent, as GLUE tables print them.
 
     Args:
-        task: A row of the task table.
+        task: Names the metrics and what the labels mean.
         predictions: Class ids [examples], or real numbers for regression.
         labels: What is right, in the same form [examples].
 
@@ -110,6 +116,6 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
         raise DataError(f"task {task.name}: a prediction is not a finite number; training diverged, lower its rate")
     # evaluate makes a cache folder even when it keeps everything in memory, and the home may be read-only.
     with TemporaryDirectory() as folder:
-        metric = GlueMetric(task.name, keep_in_memory=True, cache_dir=folder)
+        metric = TaskMetric(task, keep_in_memory=True, cache_dir=folder)
         fractions = metric.compute(predictions=predictions, references=labels)
     return {name: 100 * value for name, value in fractions.items()}

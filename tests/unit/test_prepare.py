@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from sensibert.errors import ArtifactError, DataError
 from sensibert.params import DataParams
-from sensibert.tasks import TASKS
-from sensibert.tasks.prepare import data_hash, load_task, prepare, save_task, stratified_order
+from sensibert.tasks import TASKS, Task
+from sensibert.tasks.glue import RawSplit, read_local
+from sensibert.tasks.prepare import (
+    Carving,
+    data_hash,
+    load_task,
+    prepare,
+    prepare_splits,
+    save_task,
+    stratified_order,
+)
 
 REAL_GLUE = Path(__file__).parents[3] / "shared" / "glue"
 REAL_TASKS = ["sst2", "mrpc", "rte", "cola"]
@@ -238,9 +247,9 @@ def test_a_train_split_that_is_wholly_leaked_is_refused(glue_directory):
 
 
 def test_too_small_a_dev_split_or_sample_names_the_key(glue_directory):
-    with pytest.raises(DataError, match=r"split dev has no usable row .*data\.dev_fraction: 0\.001"):
+    with pytest.raises(DataError, match=r"split dev has no usable row .*dev_fraction: 0\.001"):
         prepare(TASKS["sst2"], local(glue_directory, dev_fraction=0.001))
-    with pytest.raises(DataError, match=r"split train has rows of a single label only .*data\.max_train: 1"):
+    with pytest.raises(DataError, match=r"split train has rows of a single label only .*max_train: 1"):
         prepare(TASKS["sst2"], local(glue_directory, max_train=1))
 
 
@@ -269,6 +278,37 @@ def test_the_seed_decides_the_draw(glue_directory):
     assert draws[0]["train"].to_dict() == draws[1]["train"].to_dict()
     assert draws[0]["dev"]["idx"][:] != draws[2]["dev"]["idx"][:]
     assert draws[0]["validation"].to_dict() == draws[2]["validation"].to_dict()
+
+
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
+def test_a_split_that_the_source_does_not_have_is_carved(glue_directory, task):
+    raw = read_local(TASKS[task], glue_directory)
+    carving = Carving(dev_fraction=0.25, validation_fraction=0.5, max_train=10)
+    dataset, audit = prepare_splits(TASKS[task], {"train": raw["train"]}, "local", carving)
+    assert list(dataset) == list(audit.splits) == ["train", "dev", "validation"]
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 10, "dev": 10, "validation": 40}
+    assert_no_shared_text(dataset)
+    expected = {"set_aside_for_validation": 40, "set_aside_for_dev": 10, "beyond_max_train": 20}
+    assert audit.splits["train"].dropped == expected
+    if task == "sst2":
+        assert audit.splits["validation"].labels == {"negative": 20, "positive": 20}
+
+
+def test_a_source_with_all_splits_is_prepared_as_its_carving_says(glue_directory):
+    data = local(glue_directory, dev_fraction=0.2, max_train=30, seed=3)
+    raw = read_local(TASKS["mrpc"], glue_directory)
+    dataset, audit = prepare_splits(TASKS["mrpc"], raw, "local", Carving(dev_fraction=0.2, max_train=30, seed=3))
+    expected, expected_audit = prepare(TASKS["mrpc"], data)
+    assert {s: rows.to_dict() for s, rows in dataset.items()} == {s: rows.to_dict() for s, rows in expected.items()}
+    assert audit == expected_audit
+
+
+def test_a_class_is_found_by_its_exact_name_first():
+    task = Task("own", "files", ("text",), ("1", "0", "v1.0", "v1"), ("accuracy",), "accuracy")
+    rows = pd.DataFrame({"text": [f"text {n}" for n in range(80)], "label": np.resize(task.label_names, 80)})
+    dataset, _ = prepare_splits(task, {"train": RawSplit(rows)}, "files", Carving())
+    for part in dataset.values():
+        assert [task.label_names[label] for label in part["label"]] == rows["label"][part["idx"][:]].tolist()
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=200), st.integers(0, 2**32 - 1), st.integers(0, 200))

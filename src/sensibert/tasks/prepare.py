@@ -1,13 +1,15 @@
 """From any source to one normalized data set, and from there to files and back.
 
 The splits are `train` and `dev` (both from the source's train split) and the official validation
-splits; `dev` is for choices, validation for the final number alone. The columns are `text`,
-`text_pair` (tasks with two texts), `label` and `idx`, the row number in the source's split.
+splits, or one carved from train where the source has none; `dev` is for choices, validation for the
+final number alone. The columns are `text`, `text_pair` (tasks with two texts), `label` and `idx`, the
+row number in the source's split.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from sensibert.tasks.glue import RawSplit, read_hub, read_local
 from sensibert.tasks.table import Task
 
 _REGRESSION_STRATA = 10
+_AUDIT_BINS = 10
+_ANY_NUMBER = (float(np.finfo("float32").min), float(np.finfo("float32").max))
+"""Labels are trained on in 32 bits: a larger one would be infinite."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class SplitAudit:
     dropped: dict[str, int]
     """Reason -> rows."""
     labels: dict[str, int]
-    """Class, or nearest whole number of a real label -> rows kept."""
+    """Class -> rows kept. Real labels count by nearest whole number, or in ten equal bins if their range is open."""
 
 
 @dataclass(frozen=True)
@@ -51,49 +56,123 @@ class Audit:
         return asdict(self)
 
 
-def prepare(task: Task, data: DataParams) -> tuple[DatasetDict, Audit]:
-    """Read, check and normalize a task.
+@dataclass(frozen=True)
+class Carving:
+    """How much of the training rows goes where."""
 
-    Dropped and counted: rows with a missing text or label, lines with a wrong number of fields, and
-    training rows whose texts also stand in a validation split. The dev split is carved from what is
-    left, and training rows with a text of the dev split go too. Texts are compared without regard to
-    case, white space and the order of a pair. Neither the dev split nor the order in which training
-    rows are sampled depends on `max_train`, so a larger sample holds the smaller one.
+    dev_fraction: float = 0.1
+    """Part of train that is set aside for choices; 0 sets none aside."""
+    max_dev: int = 2000
+    max_train: int | None = None
+    """Training rows to keep; None keeps all."""
+    seed: int = 0
+    validation_fraction: float = 0.2
+    """Part of train that becomes a validation split which the source does not have."""
+
+    def __post_init__(self) -> None:
+        for name in ("dev_fraction", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name}: {getattr(self, name)} is not allowed; expected a part between 0 and 1")
+        for name in ("max_dev", "max_train"):
+            if (size := getattr(self, name)) is not None and size < 1:
+                raise DataError(f"{name}: {size} is not allowed; expected at least 1 row")
+
+
+def prepare(task: Task, data: DataParams) -> tuple[DatasetDict, Audit]:
+    """Read, check and normalize a task of the table, as `prepare_splits` says.
 
     Args:
         task: A row of the task table.
         data: Source, sizes and the seed of the draw.
 
     Returns:
-        The splits `train`, `dev` and `task.validation_splits`, and the count of their rows. `label` is a
-        `ClassLabel`, or float64 for regression.
+        The splits, and the count of their rows.
 
     Raises:
         DataError: the source cannot be read, has an unknown label, or leaves a split without rows or
             with a single class.
     """
-    cleaned = {split: _clean(raw, task, split) for split, raw in _read(task, data).items()}
-    rows = {split: frame for split, (frame, _) in cleaned.items()}
-    dropped = {"dev": {}, **{split: reasons for split, (_, reasons) in cleaned.items()}}
+    carving = Carving(data.dev_fraction, data.max_dev, data.max_train, data.seed)
+    return prepare_splits(task, _read(task, data), data.source, carving)
 
-    held_out = pd.concat([_keys(rows[split]) for split in task.validation_splits])
-    leaked = _keys(rows["train"]).isin(held_out)
+
+def prepare_splits(task: Task, raw: Mapping[str, RawSplit], source: str, carving: Carving) -> tuple[DatasetDict, Audit]:
+    """Check and normalize the splits of a source.
+
+    Dropped and counted: rows with a missing text or label, lines with a wrong number of fields, and
+    training rows whose texts also stand in a validation split. A validation split that the source does not
+    have is carved from train. The dev split is carved from what is left. Training rows with a text of a
+    carved split go too. Texts are compared without regard to case, white space and the order of a pair.
+    Neither a carved split nor the order in which training rows are sampled depends on `max_train`, so a
+    larger sample holds the smaller one.
+
+    Args:
+        task: What the columns and labels mean.
+        raw: `train`, and those of `task.validation_splits` that there are.
+        source: Where they come from, for the audit.
+        carving: Sizes and the seed of the draw.
+
+    Returns:
+        The splits `train`, `dev` if any of it is wanted, and `task.validation_splits`, and the count of their rows.
+        `label` is a `ClassLabel`, or float64 for regression.
+
+    Raises:
+        DataError: the source has an unknown label, or leaves a split without rows or with a single class.
+    """
+    cleaned = {split: _clean(rows, task, split) for split, rows in raw.items()}
+    rows = {split: frame for split, (frame, _) in cleaned.items()}
+    training_splits = ("train", "dev") if carving.dev_fraction else ("train",)
+    splits = (*training_splits, *task.validation_splits)
+    dropped: dict[str, dict[str, int]] = {split: {} for split in splits}
+    dropped |= {split: reasons for split, (_, reasons) in cleaned.items()}
+
+    for split in [split for split in task.validation_splits if split not in raw]:
+        _require_variety(rows["train"], "train", f"dropped: {dropped['train'] or 'none'}")
+        size = round(carving.validation_fraction * len(rows["train"]))
+        rows["train"], rows[split], carved = _set_aside(rows["train"], split, size, task, carving.seed)
+        dropped["train"] |= carved
+        _require_variety(rows[split], split, f"validation_fraction: {carving.validation_fraction}; dropped: {carved}")
+
+    held_out = pd.concat([rows[split]["key"] for split in task.validation_splits])
+    leaked = rows["train"]["key"].isin(held_out)
     rows["train"] = rows["train"][~leaked]
     dropped["train"] |= _positive({"also_in_validation": int(leaked.sum())})
     for split, frame in rows.items():
         _require_variety(frame, split, f"dropped: {dropped[split] or 'none'}")
 
-    rows["train"], rows["dev"], carved = _carve(rows["train"], task, data)
-    dropped["train"] |= _positive(carved)
-    for split in ("train", "dev"):
-        settings = f"data.max_train: {data.max_train}, data.dev_fraction: {data.dev_fraction}; dropped: {carved}"
+    size = min(carving.max_dev, round(carving.dev_fraction * len(rows["train"])))
+    rest, rows["dev"], carved = _set_aside(rows["train"], "dev", size, task, carving.seed)
+    rows["train"] = rest.iloc[: carving.max_train].sort_values("idx")
+    carved |= _positive({"beyond_max_train": len(rest) - len(rows["train"])})
+    dropped["train"] |= carved
+    for split in training_splits:
+        settings = f"max_train: {carving.max_train}, dev_fraction: {carving.dev_fraction}; dropped: {carved}"
         _require_variety(rows[split], split, settings)
 
-    splits = ("train", "dev", *task.validation_splits)
     audits = {split: _audit(rows[split], dropped[split], task) for split in splits}
     features = _features(task)
-    dataset = {split: Dataset.from_pandas(rows[split], features, preserve_index=False) for split in splits}
-    return DatasetDict(dataset), Audit(task.name, data.source, audits)
+    dataset = {split: Dataset.from_pandas(rows[split][[*features]], features, preserve_index=False) for split in splits}
+    return DatasetDict(dataset), Audit(task.name, source, audits)
+
+
+def normalize(task: Task, raw: RawSplit, split: str) -> Dataset:
+    """The usable rows of one split by itself, in their order.
+
+    Raises:
+        DataError: a label is unknown, or no row is usable.
+    """
+    rows, dropped = _clean(raw, task, split)
+    if rows.empty:
+        raise DataError(f"split {split} has no usable row (dropped: {dropped})")
+    features = _features(task)
+    return Dataset.from_pandas(rows[[*features]], features, preserve_index=False)
+
+
+def texts_of(rows: Dataset) -> list[Any]:
+    """The texts of a split, or its pairs of texts."""
+    if "text_pair" not in rows.column_names:
+        return list(rows["text"])
+    return list(zip(rows["text"], rows["text_pair"], strict=True))
 
 
 def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
@@ -157,7 +236,7 @@ def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
 
 
 def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The usable rows under the normalized column names, and how many were not usable, by reason."""
+    """The usable rows under the normalized column names with their `key`, and how many were not usable, by reason."""
     texts = dict(zip(task.text_columns, ("text", "text_pair"), strict=False))
     rows = raw.rows.rename(columns=texts)
     without_text = pd.Series(False, index=rows.index)
@@ -172,7 +251,8 @@ def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[st
         "missing_text": int(without_text.sum()),
         "missing_label": int((without_label & ~without_text).sum()),
     }
-    return kept[[*texts.values(), "label", "idx"]].astype(dict.fromkeys(texts.values(), "str")), _positive(reasons)
+    kept = kept[[*texts.values(), "label", "idx"]].astype(dict.fromkeys(texts.values(), "str"))
+    return kept.assign(key=_keys(kept)), _positive(reasons)
 
 
 def _require_text(values: pd.Series, column: str, split: str) -> None:
@@ -185,16 +265,18 @@ def _require_text(values: pd.Series, column: str, split: str) -> None:
 
 def _normalize_labels(labels: pd.Series, task: Task, split: str) -> pd.Series:
     """Class ids (a class may be given by its name or its id), or real numbers."""
-    if task.label_range is not None:
-        low, high = task.label_range
+    if task.is_regression:
+        low, high = task.label_range or _ANY_NUMBER
         normalized = pd.to_numeric(labels, errors="coerce").astype("float64")
         normalized = normalized.where(normalized.between(low, high))
-        allowed = f"numbers from {low} to {high}"
+        allowed = f"numbers from {low} to {high}" if task.label_range else "finite numbers"
     else:
-        ids = {str(number): number for number in range(len(task.label_names))}
-        ids |= {name: number for number, name in enumerate(task.label_names)}
+        names = {name: number for number, name in enumerate(task.label_names)}
+        ids = {str(number): number for number in range(len(task.label_names))} | names
         # Ids come as whole floats where another label of the column is missing.
-        known = {value: ids.get(str(value).strip().removesuffix(".0")) for value in labels.unique()}
+        known = {
+            value: names.get(str(value), ids.get(str(value).strip().removesuffix(".0"))) for value in labels.unique()
+        }
         normalized = labels.map(known).astype("float64")
         allowed = f"{', '.join(task.label_names)} or their ids from 0"
     unknown = labels[normalized.isna()]
@@ -227,19 +309,15 @@ def _plain(texts: pd.Series) -> pd.Series:
     return texts.str.casefold().str.split().str.join(" ")
 
 
-def _carve(rows: pd.DataFrame, task: Task, data: DataParams) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
-    """Split rows into train and dev, and say how many went for which reason."""
-    order = stratified_order(_strata(rows["label"], task), data.seed)
-    dev_size = min(data.max_dev, round(data.dev_fraction * len(rows)))
-    dev, rest = rows.iloc[order[:dev_size]], rows.iloc[order[dev_size:]]
-    apart = rest[~_keys(rest).isin(_keys(dev))]
-    train = apart.iloc[: data.max_train]
-    counts = {
-        "set_aside_for_dev": len(dev),
-        "also_in_dev": len(rest) - len(apart),
-        "beyond_max_train": len(apart) - len(train),
-    }
-    return train.sort_values("idx"), dev.sort_values("idx"), counts
+def _set_aside(
+    rows: pd.DataFrame, split: str, size: int, task: Task, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Draw the rows of another split; give the rest in stratified order, them, and how many left for which reason."""
+    order = stratified_order(_strata(rows["label"], task), seed)
+    drawn, rest = rows.iloc[order[:size]], rows.iloc[order[size:]]
+    apart = rest[~rest["key"].isin(drawn["key"])]
+    counts = {f"set_aside_for_{split}": len(drawn), f"also_in_{split}": len(rest) - len(apart)}
+    return apart, drawn.sort_values("idx"), _positive(counts)
 
 
 def _strata(labels: pd.Series, task: Task) -> np.ndarray:
@@ -269,10 +347,16 @@ def stratified_order(strata: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _audit(rows: pd.DataFrame, dropped: dict[str, int], task: Task) -> SplitAudit:
-    values, counts = np.unique(rows["label"].round().astype("int64"), return_counts=True)
-    names = task.label_names or range(values.max() + 1)
-    labels = {str(names[value]): int(count) for value, count in zip(values, counts, strict=True)}
-    return SplitAudit(len(rows) + sum(dropped.values()), len(rows), dropped, labels)
+    return SplitAudit(len(rows) + sum(dropped.values()), len(rows), dropped, _label_counts(rows["label"], task))
+
+
+def _label_counts(labels: pd.Series, task: Task) -> dict[str, int]:
+    if task.is_regression and task.label_range is None:
+        bins = pd.cut(labels, _AUDIT_BINS).value_counts(sort=False)
+        return _positive({str(interval): int(count) for interval, count in bins.items()})
+    values, counts = np.unique(labels.round().astype("int64"), return_counts=True)
+    names = [task.label_names[value] if task.label_names else str(value) for value in values]
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _features(task: Task) -> Features:

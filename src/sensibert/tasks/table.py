@@ -20,10 +20,10 @@ class TsvLayout:
 
 @dataclass(frozen=True)
 class Task:
-    """One GLUE-shaped task."""
+    """One GLUE-shaped task: a row of the table, or what `files.read_task` makes of a user's data."""
 
     name: str
-    source: Literal["glue", "pydocs"]
+    source: Literal["glue", "pydocs", "files"]
     text_columns: tuple[str, ...]
     """One column, or two for a pair of texts; normalized to `text` and `text_pair`."""
     label_names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Task:
     primary_metric: str
     """The metric the tables show."""
     label_range: tuple[float, float] | None = None
-    """Smallest and largest label of a regression task."""
+    """Smallest and largest label of a regression task; None allows any number."""
     validation_splits: tuple[str, ...] = ("validation",)
     """The first gives the final number; MNLI's second is its mismatched genres."""
     tsv: TsvLayout | None = None
