@@ -6,6 +6,7 @@ import argparse
 
 from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_scores, write_mask
+from sensibert.budgets import mask_for
 from sensibert.params import Params
 
 
@@ -13,7 +14,14 @@ def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
     cell = cell_of(arguments, params)
     scores = read_scores(paths.scores(cell.task, cell.seed))
-    made = scores.mask(cell.method, cell.budget, about=cell._asdict(), **params.mask_options(cell.method))
+    made = mask_for(
+        scores,
+        cell.method,
+        cell.budget,
+        params.masking.budget_kind,
+        about=cell._asdict(),
+        **params.masking.options(cell.method),
+    )
     write_mask(paths.mask(cell), made)
     print(
         f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})"

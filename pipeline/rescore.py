@@ -17,7 +17,9 @@ def rescore(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     task, seed = arguments.task, arguments.seed
     train = load_task(paths.raw(task))["train"]
     wanted = params.stability.epochs
-    for epoch, scores in enumerate(score_task(train, TASKS[task], params, max(wanted), seed), start=1):
+    scoring = params.scoring.model_copy(update={"epochs": max(wanted)})
+    passes = score_task(train, TASKS[task], params.model, scoring, seed, params.training.precision)
+    for epoch, scores in enumerate(passes, start=1):
         if epoch in wanted:
             write_scores(paths.rescored(task, seed, epoch), scores)
 

@@ -19,7 +19,8 @@ def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     task, seed = arguments.task, arguments.seed
     train = load_task(paths.raw(task))["train"]
     with Timer() as timer:
-        *_, scores = score_task(train, TASKS[task], params, params.scoring.epochs, seed)
+        settings = params.model, params.scoring, seed, params.training.precision
+        *_, scores = score_task(train, TASKS[task], *settings)
     write_scores(paths.scores(task, seed), scores)
     provenance = collect(
         timer,

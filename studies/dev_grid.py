@@ -23,6 +23,7 @@ import yaml
 from datasets import DatasetDict
 
 from sensibert.artifacts import ScoreFile
+from sensibert.budgets import mask_for
 from sensibert.encoding import encode
 from sensibert.errors import explain
 from sensibert.evaluation import predict, prediction_of
@@ -66,7 +67,8 @@ def _scores_of(cell: Cell, params: Params) -> ScoreFile:
     key = (cell.task, cell.seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
     if key not in _scores:
         train = _data_of(cell.task, params)["train"]
-        *_, _scores[key] = score_task(train, TASKS[cell.task], params, params.scoring.epochs, cell.seed)
+        settings = params.model, params.scoring, cell.seed, params.training.precision
+        *_, _scores[key] = score_task(train, TASKS[cell.task], *settings)
     return _scores[key]
 
 
@@ -77,7 +79,9 @@ def dev_metric(cell: Cell, params: Params) -> float:
     scores = _scores_of(cell, params) if cell.is_pruned else None
     model = load_backbone(params.model.backbone, task, cell.seed)
     if scores is not None:
-        model = slim(model, scores.mask(cell.method, cell.budget, **params.mask_options(cell.method)))
+        masking = params.masking
+        options = masking.options(cell.method)
+        model = slim(model, mask_for(scores, cell.method, cell.budget, masking.budget_kind, **options))
     with tempfile.TemporaryDirectory() as scratch:
         fine_tune(
             model,

@@ -6,14 +6,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask, ModuleKey, Modules, Shape, make_mask
+from sensibert.masks import Mask, ModuleKey, Modules, Shape, UnitCosts
 from sensibert.params import Cell
 
 _METADATA = "sensibert"
@@ -56,6 +56,15 @@ class Paths:
     def model(self, cell: Cell) -> Path:
         """Folder of the fine-tuned model."""
         return self.data / "models" / cell.name
+
+    def export(self, cell: Cell) -> Path:
+        """Folder of the exported model (ONNX)."""
+        return self.data / "models" / f"{cell.name}-onnx"
+
+    @property
+    def bench(self) -> Path:
+        """Latencies of the deployed models; measured, so not deterministic."""
+        return self.data / "bench.json"
 
     def history(self, cell: Cell) -> Path:
         """Training curve of a cell."""
@@ -136,6 +145,8 @@ class ScoreFile:
     """What the kept heads and head sizes of a module must be multiples of."""
     about: dict[str, Any]
     """Backbone, task, seed, epoch."""
+    units: dict[str, UnitCosts] = field(default_factory=dict)
+    """`macs` (of a text of mean length) and `size` (bytes of the weights file) -> what a dimension costs."""
 
     def of(self, criterion: str) -> Modules:
         """The scores of one criterion.
@@ -147,9 +158,17 @@ class ScoreFile:
             raise ArtifactError(f"the score file has no scores of {criterion!r}, only of {', '.join(self.scores)}")
         return self.scores[criterion]
 
-    def mask(self, criterion: str, budget: float, **options: Any) -> Mask:
-        """Cut the scores of a criterion at a budget; `options` are those of `masks.make_mask`."""
-        return make_mask(self.of(criterion), self.costs, budget, grains=self.grains, **options)
+    def unit(self, name: str) -> UnitCosts:
+        """The costs in another unit than parameters.
+
+        Raises:
+            ArtifactError: the file has none.
+        """
+        if name not in self.units:
+            raise ArtifactError(
+                f"the score file has no costs in {name!r}, only in {', '.join(['params', *self.units])}"
+            )
+        return self.units[name]
 
 
 def write_scores(path: Path, content: ScoreFile) -> None:
@@ -159,9 +178,12 @@ def write_scores(path: Path, content: ScoreFile) -> None:
         for criterion, modules in content.scores.items()
         for key, values in modules.items()
     }
-    costs = {str(key): cost for key, cost in content.costs.items()}
     grains = {str(key): list(grain) for key, grain in content.grains.items()}
-    _save(path, tensors, {"costs": costs, "grains": grains, "about": content.about})
+    units = {
+        name: {"per_dimension": _named(unit.per_dimension), "dense": unit.dense} for name, unit in content.units.items()
+    }
+    metadata = {"costs": _named(content.costs), "grains": grains, "units": units, "about": content.about}
+    _save(path, tensors, metadata)
 
 
 def read_scores(path: Path) -> ScoreFile:
@@ -176,18 +198,21 @@ def read_scores(path: Path) -> ScoreFile:
         for name, values in tensors.items():
             criterion, _, key = name.partition("/")
             scores.setdefault(criterion, {})[ModuleKey.parse(key)] = values
-        costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+        costs = _by_module(metadata["costs"])
         grains = {ModuleKey.parse(key): Shape(*grain) for key, grain in metadata["grains"].items()}
+        units = {
+            name: UnitCosts(_by_module(unit["per_dimension"]), int(unit["dense"]))
+            for name, unit in metadata["units"].items()
+        }
         about = metadata["about"]
     ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
-    return ScoreFile(ordered, dict(sorted(costs.items())), dict(sorted(grains.items())), about)
+    return ScoreFile(ordered, costs, dict(sorted(grains.items())), about, units)
 
 
 def write_mask(path: Path, mask: Mask) -> None:
     """Write a mask (safetensors; one uint8 array per module)."""
     tensors = {str(key): np.ascontiguousarray(keep, dtype=np.uint8) for key, keep in mask.keep.items()}
-    costs = {str(key): cost for key, cost in mask.costs.items()}
-    _save(path, tensors, {"costs": costs, "about": mask.about})
+    _save(path, tensors, {"costs": _named(mask.costs), "about": mask.about})
 
 
 def read_mask(path: Path) -> Mask:
@@ -199,9 +224,17 @@ def read_mask(path: Path) -> Mask:
     with _understanding(path):
         tensors, metadata = _load(path)
         keep = {ModuleKey.parse(key): values.astype(bool) for key, values in tensors.items()}
-        costs = {ModuleKey.parse(key): int(cost) for key, cost in metadata["costs"].items()}
+        costs = _by_module(metadata["costs"])
         about = metadata["about"]
-    return Mask(dict(sorted(keep.items())), dict(sorted(costs.items())), about)
+    return Mask(dict(sorted(keep.items())), costs, about)
+
+
+def _named(costs: dict[ModuleKey, int]) -> dict[str, int]:
+    return {str(key): cost for key, cost in costs.items()}
+
+
+def _by_module(costs: dict[str, int]) -> dict[ModuleKey, int]:
+    return dict(sorted((ModuleKey.parse(key), int(cost)) for key, cost in costs.items()))
 
 
 def _save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:

@@ -11,8 +11,11 @@ threshold". What the cut left over is then filled step by step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +25,9 @@ from sensibert.errors import MaskError
 
 SCORE_BITS = 48
 """Scores are compared as integers of this many bits: sums are exact, so equal scores tie on any machine."""
+
+BUDGET_DENOMINATOR = 10**9
+"""A budget is taken for the nearest fraction with at most this denominator: 0.3 is 3/10, as it was meant."""
 
 
 class ModuleKey(NamedTuple):
@@ -68,7 +74,7 @@ class Mask:
     keep: Modules
     """True where a dimension stays."""
     costs: dict[ModuleKey, int]
-    """Parameters (or MACs) of one dimension of a module."""
+    """Parameters of one dimension of a module."""
     about: dict[str, Any] = field(default_factory=dict)
     """Where the mask comes from: task, criterion, budget, seed."""
 
@@ -105,6 +111,24 @@ def _shape_of(keep: np.ndarray, key: ModuleKey) -> Shape:
     return Shape(int(kept.size), int(kept[0]))
 
 
+@dataclass(frozen=True)
+class UnitCosts:
+    """What a model costs in one unit, such as bytes, and how much of that a mask can save."""
+
+    per_dimension: dict[ModuleKey, int]
+    """Cost of one dimension of a module."""
+    dense: int
+    """Cost of the whole dense model."""
+
+    def prunable(self, keep: Modules) -> int:
+        """The part of `dense` that lies in the dimensions, whether `keep` keeps them or not."""
+        return sum(self.per_dimension[key] * values.size for key, values in keep.items())
+
+    def slim(self, keep: Modules) -> int:
+        """Cost of the whole slim model."""
+        return self.dense - sum(self.per_dimension[key] * int((~values).sum()) for key, values in keep.items())
+
+
 class _Module:
     """The best kept score of one module at every possible shape."""
 
@@ -132,17 +156,23 @@ class _Module:
         return self.value[shape.heads - 1][shape.size - 1]
 
     def gain(self, old: Shape, new: Shape) -> float:
-        """Score that a step gains per dimension, or per parameter."""
+        """Score that a step gains per dimension, or per unit of cost."""
         return (self.value_of(new) - self.value_of(old)) / (self.weight * (new.dimensions - old.dimensions))
 
-    def hull(self) -> list[Shape]:
-        """The shapes on the upper concave hull of kept score over dimensions, from the smallest one allowed."""
+    @cached_property
+    def allowed(self) -> list[Shape]:
+        """The shapes that obey the grain and the floor, the smallest first."""
         heads = range(self.grain.heads, self.largest.heads + 1, self.grain.heads)
         sizes = range(self.grain.size, self.largest.size + 1, self.grain.size)
         shapes = {*(Shape(h, s) for h in heads for s in sizes), self.largest}
         allowed = [shape for shape in shapes if shape.dimensions >= self.least]
         # Of the shapes with equally many dimensions the best comes first, and of equally good ones the fewest heads.
-        allowed.sort(key=lambda shape: (shape.dimensions, -self.value_of(shape), shape.heads))
+        return sorted(allowed, key=lambda shape: (shape.dimensions, -self.value_of(shape), shape.heads))
+
+    @cached_property
+    def hull(self) -> list[Shape]:
+        """The shapes on the upper concave hull of kept score over dimensions, from the smallest one allowed."""
+        allowed = self.allowed
         hull = allowed[:1]
         for shape in allowed:
             if shape.dimensions == hull[-1].dimensions:
@@ -171,25 +201,17 @@ def make_mask(
     costs: dict[ModuleKey, int],
     budget: float,
     *,
-    grains: dict[ModuleKey, Shape] | None = None,
-    allocation: str = "global",
-    rank_by: str = "score",
-    floor: float = 0.0,
     about: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Mask:
     """Keep the best dimensions under a budget.
 
     Args:
         scores: One array per module, [heads, head size] or [1, intermediate size]; larger is better.
-        costs: Parameters (or MACs) that one dimension of each module holds.
+        costs: What one dimension of each module costs: parameters, or any other unit.
         budget: Fraction of the prunable cost that may be kept, in (0, 1].
-        grains: What the kept heads and the kept size of a head of a module must be multiples of (or all of them
-            stay); 1 and 1 where a module is not named.
-        allocation: What competes with what: `global` (everything), `per_group` (attention with attention,
-            feed-forward with feed-forward) or `per_layer` (within a layer). Each pool gets its share of the budget.
-        rank_by: `score`, or `score_per_parameter` (score divided by the dimension's cost).
-        floor: Fraction of each module that stays in any case; one dimension always stays.
         about: Recorded in the mask.
+        options: Those of `Ranking`.
 
     Returns:
         A mask whose cost never exceeds the budget. Each pool misses its share by less than the cheapest
@@ -197,37 +219,20 @@ def make_mask(
 
     Raises:
         MaskError: the budget is out of range or too small to keep one dimension of each module, the
-            scores are not finite, or `allocation` or `rank_by` is unknown.
+            scores are not finite, or an option is unknown or out of range.
     """
+    return replace(Ranking(scores, costs, **options).mask(budget), about=about or {})
+
+
+def check_budget(budget: float) -> None:
+    """Refuse a budget that is no fraction to keep."""
     if not 0 < budget <= 1:
         raise MaskError(f"budget {budget} is out of range; allowed: above 0, at most 1")
-    if rank_by not in RANKINGS:
-        raise MaskError(f"unknown rank_by {rank_by!r}; allowed: {', '.join(RANKINGS)}")
-    for key, values in scores.items():
-        if not np.isfinite(values).all():
-            raise MaskError(f"the scores of layer {key.layer}, {key.group}, are not all finite numbers")
-    modules = {
-        key: _Module(
-            values,
-            costs[key],
-            costs[key] if rank_by == "score_per_parameter" else 1,
-            floor,
-            (grains or {}).get(key, SINGLE),
-        )
-        for key, values in sorted(_as_integers(scores).items())
-    }
-    keep: Modules = {}
-    for pool in _pools(modules, allocation):
-        shapes = _shapes_within({key: modules[key] for key in pool}, budget)
-        keep |= {key: modules[key].mask(shape) for key, shape in shapes.items()}
-    return Mask(dict(sorted(keep.items())), {key: costs[key] for key in sorted(keep)}, about or {})
 
 
-def _as_integers(scores: Modules) -> Modules:
-    """The scores on one common scale of `SCORE_BITS` bits."""
-    _, exponent = np.frexp(max(float(np.abs(values).max()) for values in scores.values()))
-    scaled = {key: np.ldexp(values.astype(np.float64), SCORE_BITS - exponent) for key, values in scores.items()}
-    return {key: np.rint(values).astype(np.int64) for key, values in scaled.items()}
+def aligned(grain: Shape, size: int, align: int) -> Shape:
+    """The grain whose sizes are multiples of `align` too; a module too small for that keeps its whole `size`."""
+    return Shape(grain.heads, min(math.lcm(grain.size, align), size))
 
 
 _POOL_OF: dict[str, Callable[[ModuleKey], object]] = {
@@ -239,38 +244,116 @@ ALLOCATIONS = tuple(_POOL_OF)
 RANKINGS = ("score", "score_per_parameter")
 
 
-def _pools(keys: Iterable[ModuleKey], allocation: str) -> list[list[ModuleKey]]:
-    if allocation not in _POOL_OF:
-        raise MaskError(f"unknown allocation {allocation!r}; allowed: {', '.join(ALLOCATIONS)}")
-    pools: dict[object, list[ModuleKey]] = {}
-    for key in keys:
-        pools.setdefault(_POOL_OF[allocation](key), []).append(key)
-    return list(pools.values())
+class Ranking:
+    """Dimensions in the order in which they are kept: made once, cut at any budget.
+
+    Args:
+        scores: One array per module, [heads, head size] or [1, intermediate size]; larger is better.
+        costs: What one dimension of each module costs.
+        grains: What the kept heads and the kept size of a head of a module must be multiples of (or all of them
+            stay); 1 and 1 where a module is not named.
+        allocation: What competes with what: `global` (everything), `per_group` (attention with attention,
+            feed-forward with feed-forward) or `per_layer` (within a layer). Each pool gets its share of the budget.
+        rank_by: `score`, or `score_per_parameter` (score divided by the dimension's cost).
+        floor: Fraction of each module that stays in any case; one dimension always stays.
+        align: The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays.
+
+    Raises:
+        MaskError: the scores are not finite, or an option is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        scores: Modules,
+        costs: dict[ModuleKey, int],
+        *,
+        grains: dict[ModuleKey, Shape] | None = None,
+        allocation: str = "global",
+        rank_by: str = "score",
+        floor: float = 0.0,
+        align: int = 1,
+    ) -> None:
+        if allocation not in _POOL_OF:
+            raise MaskError(f"unknown allocation {allocation!r}; allowed: {', '.join(ALLOCATIONS)}")
+        if rank_by not in RANKINGS:
+            raise MaskError(f"unknown rank_by {rank_by!r}; allowed: {', '.join(RANKINGS)}")
+        if align < 1:
+            raise MaskError(f"align {align} is out of range; allowed: 1 (no alignment) and more")
+        for key, values in scores.items():
+            if not np.isfinite(values).all():
+                raise MaskError(f"the scores of layer {key.layer}, {key.group}, are not all finite numbers")
+        pools: dict[object, dict[ModuleKey, _Module]] = {}
+        for key, values in sorted(_as_integers(scores).items()):
+            weight = costs[key] if rank_by == "score_per_parameter" else 1
+            grain = aligned((grains or {}).get(key, SINGLE), values.shape[1], align)
+            pools.setdefault(_POOL_OF[allocation](key), {})[key] = _Module(values, costs[key], weight, floor, grain)
+        self._pools = [_Pool(modules) for modules in pools.values()]
+
+    @property
+    def least_budget(self) -> float:
+        """The smallest budget that leaves a mask."""
+        return max(pool.least / pool.dense for pool in self._pools)
+
+    def mask(self, budget: float) -> Mask:
+        """Cut at a budget.
+
+        Raises:
+            MaskError: the budget is out of range or too small.
+        """
+        check_budget(budget)
+        keep: Modules = {}
+        costs: dict[ModuleKey, int] = {}
+        for pool in self._pools:
+            for key, shape in pool.shapes_within(budget).items():
+                keep[key], costs[key] = pool.modules[key].mask(shape), pool.modules[key].cost
+        return Mask(dict(sorted(keep.items())), dict(sorted(costs.items())))
 
 
-def _shapes_within(modules: dict[ModuleKey, _Module], budget: float) -> dict[ModuleKey, Shape]:
-    """The best shapes of one pool whose cost fits the budget."""
-    dense = sum(module.price_of(module.largest) for module in modules.values())
-    # The product is rounded first: 0.3 * 10 is 3.0000000000000004 in binary, and 0.7 * 10 is below 7.
-    limit = int(np.floor(np.round(budget * dense, 6)))
-    hulls = {key: module.hull() for key, module in modules.items()}
-    shapes = {key: hull[0] for key, hull in hulls.items()}
-    least = sum(modules[key].price_of(shape) for key, shape in shapes.items())
-    if least > limit:
-        names = sorted({f"layer {key.layer}" for key in modules}) if len(modules) < 3 else ["the model"]
-        raise MaskError(
-            f"budget {budget} is too small for {', '.join(names)}: the floor of each module "
-            f"(one dimension at least) already takes {least / dense:.4f}"
-        )
-    left = limit - least
-    ranking = [(modules[key].gain(old, new), key, new) for key, hull in hulls.items() for old, new in pairwise(hull)]
-    for _, key, shape in sorted(ranking, key=lambda step: -step[0]):  # stable: ties in the order of the modules
-        price = modules[key].price_of(shape) - modules[key].price_of(shapes[key])
-        if price > left:
-            break
-        left -= price
-        shapes[key] = shape
-    return _fill(modules, shapes, left)
+def _as_integers(scores: Modules) -> Modules:
+    """The scores on one common scale of `SCORE_BITS` bits."""
+    _, exponent = np.frexp(max(float(np.abs(values).max()) for values in scores.values()))
+    scaled = {key: np.ldexp(values.astype(np.float64), SCORE_BITS - exponent) for key, values in scores.items()}
+    return {key: np.rint(values).astype(np.int64) for key, values in scaled.items()}
+
+
+class _Pool:
+    """Modules that compete for one share of the budget."""
+
+    def __init__(self, modules: dict[ModuleKey, _Module]) -> None:
+        self.modules = modules
+        self.dense = sum(module.price_of(module.largest) for module in modules.values())
+        self.least = sum(module.price_of(module.allowed[0]) for module in modules.values())
+
+    @cached_property
+    def steps(self) -> list[tuple[ModuleKey, Shape]]:
+        """Every step along the hulls, the one that gains most per cost first."""
+        steps = [
+            (module.gain(old, new), key, new)
+            for key, module in self.modules.items()
+            for old, new in pairwise(module.hull)
+        ]
+        # A stable sort: ties in the order of the modules.
+        return [(key, shape) for _, key, shape in sorted(steps, key=lambda step: -step[0])]
+
+    def shapes_within(self, budget: float) -> dict[ModuleKey, Shape]:
+        """The best shapes whose cost fits the budget."""
+        modules = self.modules
+        limit = math.floor(Fraction(budget).limit_denominator(BUDGET_DENOMINATOR) * self.dense)
+        if self.least > limit:
+            names = sorted({f"layer {key.layer}" for key in modules}) if len(modules) < 3 else ["the model"]
+            raise MaskError(
+                f"budget {budget} is too small for {', '.join(names)}: the floor of each module "
+                f"(one dimension at least) already takes {self.least / self.dense:.4f}"
+            )
+        left = limit - self.least
+        shapes = {key: module.allowed[0] for key, module in modules.items()}
+        for key, shape in self.steps:
+            price = modules[key].price_of(shape) - modules[key].price_of(shapes[key])
+            if price > left:
+                break
+            left -= price
+            shapes[key] = shape
+        return _fill(modules, shapes, left)
 
 
 def _fill(modules: dict[ModuleKey, _Module], shapes: dict[ModuleKey, Shape], left: int) -> dict[ModuleKey, Shape]:

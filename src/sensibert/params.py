@@ -7,7 +7,7 @@ Nothing here imports torch: reading the parameters must stay instant.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -37,6 +37,7 @@ Source = Literal["hub", "local", "pydocs"]
 Precision = Literal["auto", "fp32", "bf16"]
 Allocation = Literal["global", "per_group", "per_layer"]
 RankBy = Literal["score", "score_per_parameter"]
+BudgetKind = Literal["params", "macs", "size"]
 
 
 def _one_of(kind: str, allowed: Any) -> AfterValidator:
@@ -62,6 +63,15 @@ def _written_as_a_float(value: Any) -> Any:
     return value
 
 
+def _is_the_same_everywhere(kind: Any) -> Any:
+    if kind == "latency":
+        raise ValueError(
+            "a latency is measured, and differs between machines and runs; allowed here: params, macs, size. "
+            "`sensibert compress` and `sensibert mask` meet a latency"
+        )
+    return kind
+
+
 def _is_a_fraction(value: float) -> float:
     if not 0 < value <= 1:
         raise ValueError("a budget is the fraction that is kept: above 0.0, at most 1.0")
@@ -76,11 +86,13 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Unique = AfterValidator(_without_repeats)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A group of settings: unknown keys are refused, values do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
-class DataParams(_Section):
+class DataParams(Section):
     """Where the tasks come from and how much of them is used."""
 
     source: Source
@@ -105,7 +117,7 @@ class DataParams(_Section):
         return self
 
 
-class ModelParams(_Section):
+class ModelParams(Section):
     """The pre-trained encoder."""
 
     backbone: str
@@ -114,7 +126,7 @@ class ModelParams(_Section):
     """Tokens a text is cut at."""
 
 
-class ScoringParams(_Section):
+class ScoringParams(Section):
     """The pass with learnable masks that ranks the dimensions."""
 
     epochs: PositiveInt = 1
@@ -128,17 +140,32 @@ class ScoringParams(_Section):
     """First part of the pass that counts for no accumulated criterion."""
 
 
-class MaskingParams(_Section):
-    """How scores become a mask."""
+class RankingParams(Section):
+    """How scores are ranked."""
 
     allocation: Allocation = "global"
     rank_by: dict[CriterionName, RankBy] = {}
     """How each criterion is ranked; `score` where it is not named."""
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of each module that is always kept (one dimension at least)."""
+    align: PositiveInt = 1
+    """The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays."""
+
+    def options(self, criterion: str) -> dict[str, Any]:
+        """How the scores of a criterion become a mask: the keyword arguments of `masks.make_mask`."""
+        rank_by = self.rank_by.get(criterion, "score")
+        return {"allocation": self.allocation, "floor": self.floor, "align": self.align, "rank_by": rank_by}
 
 
-class TrainingParams(_Section):
+class MaskingParams(RankingParams):
+    """How scores become a mask."""
+
+    budget_kind: Annotated[BudgetKind, BeforeValidator(_is_the_same_everywhere)] = "params"
+    """What a budget is a fraction of: the prunable parameters, the prunable multiply-accumulates of a text of mean
+    length, or the bytes of the whole weights file."""
+
+
+class TrainingParams(Section):
     """The Hugging Face Trainer's settings, the same for every cell."""
 
     epochs: PositiveFloat = 3
@@ -150,7 +177,7 @@ class TrainingParams(_Section):
     """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
 
 
-class StabilityParams(_Section):
+class StabilityParams(Section):
     """Scoring passes that are repeated to see whether their ranking holds."""
 
     tasks: Annotated[list[TaskName], Unique]
@@ -163,6 +190,13 @@ class StabilityParams(_Section):
         if len(self.seeds) * len(self.epochs) < 2:
             raise ValueError("stability needs at least two scorings to compare: add a seed or an epoch")
         return self
+
+
+class DeploymentParams(Section):
+    """The cells whose models are exported and timed; none of them where a list is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []
 
 
 class Cell(NamedTuple):
@@ -186,7 +220,7 @@ class Cell(NamedTuple):
         return self.method in CRITERIA
 
 
-class Params(_Section):
+class Params(Section):
     """The whole of params.yaml."""
 
     profile: Annotated[str, Field(pattern=PROFILE_NAME)]
@@ -203,6 +237,7 @@ class Params(_Section):
     learning_rates: dict[str, PositiveFloat]
     """Fine-tuning rate of each method."""
     stability: StabilityParams
+    deployment: DeploymentParams = DeploymentParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -220,6 +255,10 @@ class Params(_Section):
             )
         if extra := [task for task in self.stability.tasks if task not in self.tasks]:
             raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if extra := [task for task in self.deployment.tasks if task not in self.tasks]:
+            raise ValueError(f"deployment.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if others := [seed for seed in self.deployment.seeds if seed not in self.seeds]:
+            raise ValueError(f"deployment.seeds: {others} is not in seeds ({self.seeds})")
         return self
 
     def cells(self) -> list[Cell]:
@@ -238,11 +277,9 @@ class Params(_Section):
             )
         ]
 
-    def mask_options(self, criterion: str) -> dict[str, Any]:
-        """How the scores of a criterion become a mask: the keyword arguments of `masks.make_mask`."""
-        masking = self.masking
-        rank_by = masking.rank_by.get(criterion, "score")
-        return {"allocation": masking.allocation, "floor": masking.floor, "rank_by": rank_by}
+    def deployed_cells(self) -> list[Cell]:
+        """The cells whose models are exported and timed, in the order of the tables."""
+        return [c for c in self.cells() if c.task in self.deployment.tasks and c.seed in self.deployment.seeds]
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -265,18 +302,30 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 def parse_params(content: dict[str, Any], name: str = "params") -> Params:
     """Check parameters that are already in memory; `name` stands in the error message."""
+    return validate(Params, content, name)
+
+
+_S = TypeVar("_S", bound=Section)
+
+
+def validate(section: type[_S], content: dict[str, Any], name: str) -> _S:
+    """Check the content of a section; `name` stands in the error message.
+
+    Raises:
+        ParamsError: a key is unknown or missing, or a value is wrong; the message names all of them.
+    """
     try:
-        return Params.model_validate(content)
+        return section.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(problem) for problem in error.errors()]
+        lines = [_describe(problem, section) for problem in error.errors()]
         raise ParamsError("\n".join(f"{name}: {line}" for line in lines)) from None
 
 
-def _describe(problem: Any) -> str:
+def _describe(problem: Any, root: type[Section]) -> str:
     key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; allowed: {', '.join(_siblings(problem['loc']))}"
+        return f"{key}: unknown key; allowed: {', '.join(_siblings(problem['loc'], root))}"
     if problem["type"] == "missing":
         return f"{key}: this key is required"
     if problem["type"] == "model_type":
@@ -286,9 +335,9 @@ def _describe(problem: Any) -> str:
     return f"{key}: {message} (found {problem['input']!r})"
 
 
-def _siblings(location: tuple[Any, ...]) -> list[str]:
+def _siblings(location: tuple[Any, ...], root: type[Section]) -> list[str]:
     """The keys that are allowed where an unknown one was found."""
-    section: type[BaseModel] = Params
+    section: type[BaseModel] = root
     for part in location[:-1]:
         annotation = section.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]

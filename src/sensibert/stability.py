@@ -8,6 +8,7 @@ against chance, so each is given beside the overlap that random masks of the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from sensibert.artifacts import ScoreFile
+from sensibert.budgets import mask_for
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask, Modules, make_mask
+from sensibert.masks import Mask, Modules
 from sensibert.params import Params
 
 COLUMNS = (
@@ -103,7 +105,8 @@ def _masker(file: ScoreFile, params: Params, criterion: str) -> Callable[[Module
     """How the pipeline turns scores of a criterion into a mask."""
 
     def mask_of(scores: Modules, budget: float) -> Mask:
-        return make_mask(scores, file.costs, budget, grains=file.grains, **params.mask_options(criterion))
+        of_scores, kind = replace(file, scores={criterion: scores}), params.masking.budget_kind
+        return mask_for(of_scores, criterion, budget, kind, **params.masking.options(criterion))
 
     return mask_of
 

@@ -394,7 +394,7 @@ def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
     sections = params.model_dump(mode="json", include={"data", "model", "training"})
     if cell.is_pruned:
         sections |= params.model_dump(mode="json", include={"scoring", "masking"})
-        sections["masking"] = params.mask_options(cell.method)
+        sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(cell.method)}
     return {**cell._asdict(), "learning_rate": params.learning_rates[cell.method], **sections}
 
 

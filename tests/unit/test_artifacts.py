@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from sensibert.artifacts import (
     write_scores,
 )
 from sensibert.errors import ArtifactError
-from sensibert.masks import SINGLE, Mask, ModuleKey, Shape
+from sensibert.masks import SINGLE, Mask, ModuleKey, Shape, UnitCosts
 from sensibert.params import Cell
 
 ATTENTION, FEED_FORWARD, LATER = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward"), ModuleKey(10, "attention")
@@ -26,6 +28,7 @@ SCORES = ScoreFile(
     COSTS,
     {ATTENTION: Shape(1, 3), FEED_FORWARD: SINGLE, LATER: SINGLE},
     {"task": "sst2", "seed": 0, "epoch": 1},
+    {"macs": UnitCosts({key: 10 * cost for key, cost in COSTS.items()}, 10**12), "size": UnitCosts(COSTS, 5000)},
 )
 MASK = Mask(
     {key: values > 0.5 for key, values in SCORES.scores["mask"].items()}, COSTS, {"budget": 0.4, "method": "mask"}
@@ -103,6 +106,7 @@ def test_scores_come_back(tmp_path):
     found = read_scores(tmp_path / "scores")
     assert found.costs == COSTS
     assert found.grains == SCORES.grains
+    assert found.units == SCORES.units
     assert found.about == SCORES.about
     assert found.scores.keys() == SCORES.scores.keys()
     for name, modules in SCORES.scores.items():
@@ -112,6 +116,18 @@ def test_scores_come_back(tmp_path):
             assert np.array_equal(found.of(name)[key], values)
     with pytest.raises(ArtifactError, match="no scores of 'fisher', only of mask, sensitivity"):
         found.of("fisher")
+    assert found.unit("macs").dense == 10**12
+    with pytest.raises(ArtifactError, match="no costs in 'watts', only in params, macs, size"):
+        found.unit("watts")
+
+
+def test_a_score_file_without_what_a_budget_needs_is_named(tmp_path):
+    from safetensors.numpy import save_file
+
+    metadata = {"costs": {}, "grains": {}, "about": {}}
+    save_file({"mask/0.attention": np.ones((1, 2))}, tmp_path / "old", metadata={"sensibert": json.dumps(metadata)})
+    with pytest.raises(ArtifactError, match=r"old is damaged or of another kind \('units'\); delete it"):
+        read_scores(tmp_path / "old")
 
 
 def test_a_mask_comes_back(tmp_path):
@@ -134,6 +150,7 @@ def test_equal_content_gives_equal_bytes(tmp_path):
         backwards(COSTS),
         backwards(SCORES.grains),
         backwards(SCORES.about),
+        backwards(SCORES.units),
     )
     mask = Mask(backwards(MASK.keep), backwards(COSTS), backwards(MASK.about))
     for number in range(10):  # an order that is drawn by chance would show

@@ -8,6 +8,8 @@ import torch
 from datasets import Dataset
 
 from sensibert.artifacts import Paths
+from sensibert.cost import unit_costs
+from sensibert.encoding import encode, mean_length
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.scoring import mask_gradients, score, score_task
 from sensibert.masks import make_mask
@@ -97,12 +99,11 @@ def test_the_scores_can_be_cut(tiny_model, name):
 
 
 @pytest.mark.parametrize("masks", [ones, other_masks])
-def test_the_gradients_of_each_example_are_those_of_the_example_alone(tiny_model, batch, masks):
+def test_the_gradients_of_each_example_are_those_of_the_example_alone(tiny_model, batch, examples, masks):
     masks = masks(tiny_model)
     found = mask_gradients(tiny_model, batch, masks)
-    for row, length in enumerate(batch["attention_mask"].sum(dim=1)):
+    for row, alone in enumerate(examples):
         leaves = {key: mask.clone().requires_grad_() for key, mask in masks.items()}
-        alone = {"input_ids": batch["input_ids"][row : row + 1, :length], "labels": batch["labels"][row : row + 1]}
         with gated(tiny_model, leaves):
             tiny_model(**alone).loss.backward()
         for key, leaf in leaves.items():
@@ -209,11 +210,15 @@ def test_the_scores_of_a_regression_are_finite():
 def test_a_task_is_scored_with_what_a_budget_needs(glue_directory):
     params = load_params(ROOT / "profiles" / "tiny.yaml")
     frame = pd.read_parquet(glue_directory / "sst2" / "train.parquet").rename(columns={"sentence": "text"})
-    first, second = score_task(Dataset.from_pandas(frame), TASKS["sst2"], params, epochs=2, seed=3)
-    assert first.about == {"backbone": "tiny-bert", "task": "sst2", "seed": 3, "epoch": 1}
+    train, settings = Dataset.from_pandas(frame), params.scoring.model_copy(update={"epochs": 2})
+    first, second = score_task(train, TASKS["sst2"], params.model, settings, seed=3)
+    tokens = mean_length(encode(train, TOKENIZER, params.model.max_length))
+    assert first.about == {"backbone": "tiny-bert", "task": "sst2", "seed": 3, "tokens": tokens, "epoch": 1}
     assert second.about["epoch"] == 2
     assert first.scores.keys() == CRITERIA.keys()
-    assert first.costs == costs_of(load_backbone("tiny-bert", TASKS["sst2"], 0))
+    model = load_backbone("tiny-bert", TASKS["sst2"], 0)
+    assert first.costs == costs_of(model)
+    assert first.units == second.units == unit_costs(model, tokens)
 
 
 def test_the_scoring_stages_see_the_training_data_alone(glue_directory, tmp_path, monkeypatch):

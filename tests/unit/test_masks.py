@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensibert.errors import MaskError
-from sensibert.masks import ALLOCATIONS, RANKINGS, SINGLE, Mask, ModuleKey, Shape, make_mask
+from sensibert.masks import ALLOCATIONS, RANKINGS, SINGLE, Mask, ModuleKey, Ranking, Shape, UnitCosts, make_mask
 
 FLOORS = st.sampled_from([0.0, 0.05, 0.3])
 OPTIONS = st.fixed_dictionaries({"allocation": st.sampled_from(ALLOCATIONS), "rank_by": st.sampled_from(RANKINGS)})
@@ -106,6 +106,51 @@ def test_heads_and_sizes_come_in_grains(model, heads, size, budget, options):
         left -= sum(costs[key] * mask.keep[key].sum() for key in keys)
         step = cheapest_step(mask, keys, grains)
         assert step is None or -1e-6 <= left < step
+
+
+@given(models(), st.integers(1, 9), budgets, OPTIONS)
+def test_sizes_are_aligned(model, align, budget, options):
+    scores, costs = model
+    mask = mask_or_refusal(scores, costs, budget, align=align, **options)
+    if mask is None:
+        return
+    assert mask.kept_cost <= budget * mask.dense_cost + 1e-6
+    for key, shape in mask.shapes().items():
+        assert shape.size % align == 0 or shape.size == scores[key].shape[1]
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.sampled_from([1, 2, 3]), st.sampled_from([1, 4, 8]))
+def test_alignment_goes_together_with_the_grain(heads, size, grain, align):
+    key = ModuleKey(0, "attention")
+    scores, grains = {key: np.random.default_rng(0).random((heads, size))}, {key: Shape(1, min(grain, size))}
+    mask = mask_or_refusal(scores, {key: 1}, 0.5, grains=grains, align=align)
+    if mask is not None:
+        found = mask.shapes()[key].size
+        assert found == size or (found % align, found % grains[key].size) == (0, 0)
+
+
+@given(models(), OPTIONS, FLOORS, st.integers(1, 4))
+def test_the_least_budget_is_the_smallest_that_is_met(model, options, floor, align):
+    options = options | {"floor": floor, "align": align}
+    least = Ranking(*model, **options).least_budget
+    assert 0 < make_mask(*model, least, **options).kept_fraction <= least + 1e-9
+    with pytest.raises(MaskError, match="too small"):
+        make_mask(*model, least * 0.999, **options)
+
+
+@given(st.integers(1, 10**12), st.integers(1, 100))
+def test_a_budget_is_the_decimal_that_was_written(cost, hundredths):
+    key = ModuleKey(0, "feed_forward")
+    mask = make_mask({key: np.ones((1, 100))}, {key: cost}, hundredths / 100)
+    assert mask.keep[key].sum() == hundredths
+
+
+@given(models(), OPTIONS)
+def test_one_ranking_serves_every_budget(model, options):
+    ranking = Ranking(*model, **options)
+    for budget in (1.0, 0.8, 0.9, 1.0):
+        mask = mask_or_refusal(*model, budget, **options)
+        assert mask is None or equal(ranking.mask(budget), mask)
 
 
 @given(models(), budgets, OPTIONS)
@@ -240,6 +285,13 @@ def test_the_cost_of_a_mask_is_counted():
     assert (mask.kept_cost, mask.dense_cost, mask.kept_fraction) == (16, 49, 16 / 49)
 
 
+def test_another_unit_counts_what_is_kept_of_the_whole_model():
+    keys = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward")
+    keep = {keys[0]: np.array([[True, False], [False, False]]), keys[1]: np.array([[True, True, False]])}
+    unit = UnitCosts({keys[0]: 10, keys[1]: 3}, 100)
+    assert (unit.prunable(keep), unit.slim(keep)) == (49, 100 - 33)
+
+
 SCORES = {ModuleKey(layer, "feed_forward"): np.ones((1, 10)) for layer in range(3)}
 COSTS = dict.fromkeys(SCORES, 1)
 
@@ -261,6 +313,11 @@ def test_scores_that_are_no_numbers_are_refused(value):
 def test_an_unknown_option_is_refused(option):
     with pytest.raises(MaskError, match=f"unknown {option} 'best'; allowed: .*, .*"):
         make_mask(SCORES, COSTS, 0.5, **{option: "best"})
+
+
+def test_an_alignment_below_one_is_refused():
+    with pytest.raises(MaskError, match=r"align 0 is out of range; allowed: 1"):
+        make_mask(SCORES, COSTS, 0.5, align=0)
 
 
 def test_a_budget_below_one_dimension_per_module_is_refused():

@@ -44,8 +44,10 @@ def test_good_parameters_are_accepted_and_defaults_filled_in():
     assert params.data.dev_fraction == 0.1
     assert params.data.max_train is None
     assert params.training.epochs == 3
-    assert params.mask_options("magnitude")["rank_by"] == "score_per_parameter"
-    assert params.mask_options("sensitivity")["rank_by"] == "score"
+    assert params.masking.options("magnitude")["rank_by"] == "score_per_parameter"
+    assert params.masking.options("sensitivity")["rank_by"] == "score"
+    assert params.masking.options("sensitivity")["align"] == params.masking.align
+    assert params.masking.budget_kind == "params"
 
 
 def test_the_repository_s_own_parameters_are_good():
@@ -91,6 +93,9 @@ def test_the_cells_are_the_whole_grid_once():
         ("masking.rank_by.snip", "score", "masking.rank_by.snip: unknown criterion 'snip'; allowed: sensitivity"),
         ("masking.rank_by.mask", "best", "masking.rank_by.mask: Input should be 'score' or 'score_per_parameter'"),
         ("masking.allocation", "even", "masking.allocation: Input should be 'global', 'per_group' or 'per_layer'"),
+        ("masking.budget_kind", "latency", "masking.budget_kind: a latency is measured, and differs between machines"),
+        ("masking.budget_kind", "watts", "masking.budget_kind: Input should be 'params', 'macs' or 'size'"),
+        ("masking.align", 0, "masking.align: Input should be greater than 0 (found 0)"),
         ("data.source", "web", "data.source: Input should be 'hub', 'local' or 'pydocs' (found 'web')"),
         ("data.directory", None, "data: source: local needs `directory`, the folder that holds <task>/<split>.parquet"),
         ("data.max_train", 0, "data.max_train: Input should be greater than 0 (found 0)"),

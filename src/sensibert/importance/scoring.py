@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import ScoreFile
-from sensibert.encoding import Example, encode, training_batches
+from sensibert.cost import unit_costs
+from sensibert.encoding import Example, encode, mean_length, training_batches
 from sensibert.hardware import autocast, best_device, make_deterministic, resolve_precision
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.base import Criterion
@@ -23,30 +24,33 @@ from sensibert.masks import ModuleKey, Modules
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.gates import gated
-from sensibert.params import Params, Precision, ScoringParams
+from sensibert.params import ModelParams, Precision, ScoringParams
 from sensibert.tasks import Task
 
 Masks = dict[ModuleKey, Tensor]
 
 
-def score_task(train: Dataset, task: Task, params: Params, epochs: int, seed: int) -> Iterator[ScoreFile]:
-    """Score the backbone of `params` on the training split of a task; yields a score file after each epoch.
+def score_task(
+    train: Dataset, task: Task, model: ModelParams, settings: ScoringParams, seed: int, precision: Precision = "auto"
+) -> Iterator[ScoreFile]:
+    """Score a backbone on the training split of a task; yields a score file after each epoch.
 
     Args:
         train: The normalized training split; nothing else is ever seen.
         task: What the labels mean.
-        params: Names the backbone and the settings of the pass.
-        epochs: How many to run, whatever `params.scoring.epochs` says.
+        model: Names the backbone.
+        settings: Epochs, rates and penalty.
         seed: Of the classifier, the order of the data and dropout.
+        precision: Number format of the matrix products.
     """
-    tokenizer = load_tokenizer(params.model.backbone)
-    model = load_backbone(params.model.backbone, task, seed).to(best_device())  # type: ignore[arg-type]
-    about = {"backbone": params.model.backbone, "task": task.name, "seed": seed}
-    examples = encode(train, tokenizer, params.model.max_length)
-    settings = params.scoring.model_copy(update={"epochs": epochs})
-    passes = score(model, examples, tokenizer, settings, seed, params.training.precision)
-    for epoch, scores in enumerate(passes, start=1):
-        yield ScoreFile(scores, costs_of(model), grains_of(model), {**about, "epoch": epoch})
+    tokenizer = load_tokenizer(model.backbone)
+    backbone = load_backbone(model.backbone, task, seed).to(best_device())  # type: ignore[arg-type]
+    examples = encode(train, tokenizer, model.max_length)
+    tokens = mean_length(examples)
+    about = {"backbone": model.backbone, "task": task.name, "seed": seed, "tokens": tokens}
+    costs, grains, units = costs_of(backbone), grains_of(backbone), unit_costs(backbone, tokens)
+    for epoch, scores in enumerate(score(backbone, examples, tokenizer, settings, seed, precision), start=1):
+        yield ScoreFile(scores, costs, grains, {**about, "epoch": epoch}, units)
 
 
 def score(
