@@ -36,6 +36,10 @@ class ArtifactError(SensibertError):
     """A file that another stage should have written is missing or damaged."""
 
 
+class ExportError(SensibertError):
+    """A model cannot be exported, or its export does not give the model's answers."""
+
+
 class TrackingError(SensibertError):
     """The MLflow store cannot be reached or written."""
 

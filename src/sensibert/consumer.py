@@ -1,0 +1,44 @@
+"""python predict.py TEXT [SECOND TEXT OF A PAIR] [--model model.int8.onnx]: answer with the model in this folder."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
+
+
+class Model:
+    """An export, with nothing but numpy, onnxruntime and tokenizers."""
+
+    def __init__(self, folder: Path = Path(__file__).parent, file: str = "model.onnx") -> None:
+        self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+
+    def logits(self, texts: list[Any]) -> np.ndarray:
+        """The logits [texts, classes] of texts, or of pairs of texts."""
+        encoded = self.tokenizer.encode_batch(texts)
+        names = self.config["inputs"]
+        inputs = {name: np.array([getattr(text, FIELDS[name]) for text in encoded], dtype=np.int64) for name in names}
+        return np.asarray(self.session.run(["logits"], inputs)[0])
+
+    def answer(self, text: Any) -> dict[str, Any]:
+        """The label of a text or pair and its probability, or the score of a regression."""
+        (logits,) = self.logits([text]).astype(float)
+        if self.config["problem_type"] == "regression":
+            return {"score": logits[0]}
+        best = logits.argmax()
+        return {"label": self.config["id2label"][str(best)], "probability": 1 / np.exp(logits - logits[best]).sum()}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Answer with the exported model in this folder.")
+    parser.add_argument("text", nargs="+", help="one text, or the two of a pair")
+    parser.add_argument("--model", default="model.onnx", help="file of the model")
+    given = parser.parse_args()
+    print(json.dumps(Model(file=given.model).answer(given.text[0] if len(given.text) == 1 else tuple(given.text))))
