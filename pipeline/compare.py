@@ -7,7 +7,14 @@ import argparse
 from pipeline.stage import run
 from sensibert.artifacts import Paths, write_json
 from sensibert.params import Params
-from sensibert.report.gather import gather, gather_correct, gather_masks, gather_provenance, gather_seconds
+from sensibert.report.gather import (
+    gather,
+    gather_correct,
+    gather_deployed,
+    gather_masks,
+    gather_provenance,
+    gather_seconds,
+)
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
 from sensibert.report.tables import comparison_table, significance_table, write_significance, write_tables
 
@@ -15,7 +22,8 @@ from sensibert.report.tables import comparison_table, significance_table, write_
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write the tables and plots of reports/PROFILE."""
     results = gather(paths, params)
-    write_tables(comparison_table(results, gather_seconds(paths, params)), paths.reports)
+    table = comparison_table(results, gather_seconds(paths, params), gather_deployed(paths, params))
+    write_tables(table, paths.reports)
     write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
     write_budget_curve(results, paths.reports)
     write_json(paths.reports / "provenance.json", gather_provenance(paths, params))

@@ -61,3 +61,26 @@ class Result:
     def from_dict(cls, content: dict[str, Any]) -> Result:
         """The inverse of `to_dict`."""
         return cls(**{**content, "cost": Cost(**content["cost"])})
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """How the model of one cell does in one runtime."""
+
+    task: str
+    method: str
+    budget: float
+    seed: int
+    runtime: str
+    """`torch`, `onnx` or `onnx-int8`."""
+    file_bytes: int
+    """Size of the file that holds the weights."""
+    metrics: dict[str, float]
+    """On the validation split, in percent."""
+    seconds: dict[str, float]
+    """Batch size -> median time of one forward pass over texts of the task's mean length."""
+
+    @property
+    def cell(self) -> Cell:
+        """The point of the grid."""
+        return Cell(self.task, self.method, self.budget, self.seed)

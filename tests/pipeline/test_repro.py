@@ -10,6 +10,8 @@ import shutil
 import pandas as pd
 import pytest
 
+from sensibert.report.tables import COLUMNS
+
 METHODS = ("sensitivity", "magnitude")
 CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
 ALL_STAGES = {
@@ -25,13 +27,14 @@ ALL_STAGES = {
     "evaluate@sst2-magnitude-0.5-0",
     "evaluate_dense@sst2-full-0",
     "evaluate_dense@sst2-bitfit-0",
+    "bench",
     "compare",
     "rescore@sst2-0",
     "rescore@sst2-1",
     "stability",
     "track",
 }
-SUMMARIES = {"compare", "stability", "track"}
+SUMMARIES = {"bench", "compare", "stability", "track"}
 """The stages that read the whole grid and train nothing."""
 
 
@@ -84,21 +87,8 @@ def test_it_leaves_every_file(tree, first_lock):
     assert not list(tree.data.rglob("*.part"))
 
     table = table_of(tree)
-    assert list(table.columns) == [
-        "task",
-        "method",
-        "budget",
-        "metric",
-        "mean",
-        "std",
-        "n",
-        "vs_magnitude",
-        "vs_full",
-        "prunable_kept",
-        "trainable_parameters",
-        "total_parameters",
-        "relative_time",
-    ]
+    assert tuple(table.columns) == COLUMNS
+    assert table["latency_ms"].isna().all()  # nothing is deployed
     assert list(table["method"]) == ["full", "bitfit", "sensitivity", "magnitude"]
     assert table["prunable_kept"].between(0.47, 0.5).sum() == 2
     written = {path.name for path in tree.reports.iterdir()}
@@ -163,6 +153,23 @@ def test_a_changed_plot_repeats_only_the_summaries(tree):
     assert table_of(tree).equals(before)
 
 
+def test_deployed_models_are_exported_and_timed(tree):
+    tree.set_params(deployment={"tasks": ["sst2"], "seeds": [0]})
+    exports = {f"export@sst2-{method}-0.5-0" for method in METHODS}
+    exports |= {f"export_dense@sst2-{method}-0" for method in ("full", "bitfit")}
+    assert tree.repro() == exports | {"bench", "compare", "track"}
+    table = table_of(tree)
+    assert (table[["latency_ms", "int8_latency_ms"]] > 0).all(axis=None)
+    assert (table["int8_bytes"] < table["model_bytes"]).all()
+    assert table["int8_mean"].between(0, 100).all()
+    for cell in CELLS:
+        names = {path.name for path in (tree.data / "models" / f"{cell}-onnx").iterdir()}
+        assert names >= {"model.onnx", "model.int8.onnx", "tokenizer.json", "predict.py", "export.json"}
+
+    tree.set_params(deployment={"tasks": [], "seeds": []})
+    assert tree.repro() == {"bench", "compare", "track"}
+
+
 def test_the_grid_grows_and_shrinks(tree):
     tree.set_params(budgets=[0.5, 0.33])
     added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
@@ -176,7 +183,7 @@ def test_the_grid_grows_and_shrinks(tree):
     assert set(table_of(tree)["budget"]) == {1.0, 0.33}, "and is ignored"
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
-    assert ran == SUMMARIES
+    assert ran | {"bench"} == SUMMARIES  # the latencies of nothing are in the cache
     assert set(table_of(tree)["budget"]) == {1.0, 0.5}
     _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
     (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])

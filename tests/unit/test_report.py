@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
@@ -12,10 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_scores
-from sensibert.errors import ArtifactError
+from sensibert.errors import ArtifactError, ParamsError
 from sensibert.masks import Mask, ModuleKey
 from sensibert.params import Cell, parse_params
-from sensibert.report.gather import gather, gather_correct, gather_masks, gather_scores, gather_seconds
+from sensibert.report.gather import (
+    gather,
+    gather_correct,
+    gather_deployed,
+    gather_masks,
+    gather_scores,
+    gather_seconds,
+)
 from sensibert.report.plots import (
     kept_table,
     spaced,
@@ -31,7 +39,7 @@ from sensibert.report.tables import (
     write_stability,
     write_tables,
 )
-from sensibert.results import Cost, Result
+from sensibert.results import Cost, Deployed, Result
 from sensibert.stability import Run, agreement, spearman_matrix
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -67,7 +75,7 @@ def result_of(cell):
     total = OTHER + round(PRUNABLE * cell.budget)
     trainable = 3_330 if cell.method == "bitfit" else total
     metric = "matthews_correlation" if cell.task == "cola" else "accuracy"
-    cost = Cost(PRUNABLE, cell.budget, PRUNABLE, total, trainable, macs=1, tokens=20, model_bytes=1)
+    cost = Cost(PRUNABLE, cell.budget, PRUNABLE, total, trainable, macs=1, tokens=20, model_bytes=4 * total)
     return Result(*cell, {metric: values[cell.seed], "other": 1.0}, metric, 872, cost)
 
 
@@ -104,6 +112,7 @@ def test_the_rows_and_columns_are_those_promised():
     assert list(table.columns) == [
         "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
         "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+        "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
     ]  # fmt: skip
     assert list(zip(table["method"], table["budget"], strict=True)) == [
         ("full", 1.0), ("bitfit", 1.0),
@@ -168,8 +177,10 @@ def test_the_markdown_reads_well(tmp_path):
     assert len(rows) - len(headers) == len(table)
     assert "## sst2" in lines
     assert "## cola" in lines
-    assert ["bitfit", "dense", "88.5 ± 0.7", "–", "−2.5", "100.0%", "3,330", "22.00 M", "1.00×"] in rows  # noqa: RUF001
-    assert ["sensitivity", "0.4×", "**88.5 ± 0.7**", "+4.0", "−2.5", "40.0%", "16.00 M", "16.00 M", "0.40×"] in rows  # noqa: RUF001
+    bitfit = "bitfit|dense|88.5 ± 0.7|–|−2.5|100.0%|3,330|22.00 M|1.00×|88.0 MB"  # noqa: RUF001
+    sensitivity = "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|16.00 M|0.40×|64.0 MB"  # noqa: RUF001
+    assert bitfit.split("|") in rows
+    assert sensitivity.split("|") in rows
     assert sum("fractions of the prunable parameters" in line for line in lines) == 2
 
 
@@ -184,9 +195,51 @@ def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     assert text.isascii()
     body = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert len(body) == len(table) + 2
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {9}
     assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
     assert text.count("{") == text.count("}")
+
+
+def deployed_of(cell, runtime="torch", seconds=0.004):
+    size = 10_000_000 if runtime == "onnx-int8" else 40_000_000
+    return Deployed(*cell, runtime, size, {"accuracy": 80.0 + cell.seed}, {"1": seconds, "32": 10 * seconds})
+
+
+def test_a_deployed_model_shows_its_latency_and_what_int8_makes_of_it(tmp_path):
+    some = params(deployment={"tasks": ["sst2"], "seeds": [1]})
+    cells = some.cells()
+    assert {cell.seed for cell in some.deployed_cells()} == {1}
+    deployed = [
+        entry
+        for cell in some.deployed_cells()
+        for entry in (deployed_of(cell), deployed_of(cell, "onnx", 0.002), deployed_of(cell, "onnx-int8", 0.001))
+    ]
+    table = comparison_table(list(map(result_of, cells)), {cell: seconds_of(cell) for cell in cells}, deployed)
+    row = row_of(table, "sensitivity", 0.4)
+    assert row[["latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean"]].tolist() == [4.0, 10_000_000, 1.0, 81.0]
+    write_tables(table, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    for field in ("| Latency ", "| INT8 size ", "| INT8 accuracy (%) ", "| 4.0 ms ", "| 10.0 MB "):
+        assert re.sub(" +", " ", field) in re.sub(" +", " ", text)
+
+
+def test_the_latencies_of_deployed_cells_are_read_and_none_may_be_missing(tmp_path):
+    some, paths = params(deployment={"tasks": ["sst2"], "seeds": [0]}), Paths("test", tmp_path)
+    deployed = [deployed_of(cell) for cell in some.deployed_cells()]
+    write_json(paths.bench, [asdict(entry) for entry in deployed])
+    assert gather_deployed(paths, some) == deployed
+    write_json(paths.bench, [asdict(entry) for entry in deployed[1:]])
+    with pytest.raises(ArtifactError, match="has no latency of sst2-full-0; run `dvc repro`"):
+        gather_deployed(paths, some)
+    write_json(paths.bench, [{"model": "other"}])
+    with pytest.raises(ArtifactError, match="holds no latencies"):
+        gather_deployed(paths, some)
+
+
+@pytest.mark.parametrize("deployment", [{"tasks": ["cola"]}, {"seeds": [7]}])
+def test_only_cells_of_the_grid_are_deployed(deployment):
+    with pytest.raises(ParamsError, match=r"deployment\.(tasks|seeds): .* is not in"):
+        params(deployment=deployment)
 
 
 # ── tests of the differences ──────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_sco
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask
 from sensibert.params import Cell, Params
-from sensibert.results import Result
+from sensibert.results import Deployed, Result
 from sensibert.stability import Run
 from sensibert.tasks import TASKS
 
@@ -71,6 +71,23 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
         if value not in kept:
             kept.append(value)
     return kept
+
+
+def gather_deployed(paths: Paths, params: Params) -> list[Deployed]:
+    """How every deployed cell does in every runtime; empty where nothing is deployed.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or a deployed cell is not in it.
+    """
+    content = read_json(paths.bench)
+    try:
+        found = [Deployed(**entry) for entry in content]
+    except TypeError as error:
+        raise ArtifactError(f"{paths.bench} holds no latencies ({error}); delete it and run `dvc repro`") from None
+    measured = {entry.cell for entry in found}
+    if missing := [cell.name for cell in params.deployed_cells() if cell not in measured]:
+        raise ArtifactError(f"{paths.bench} has no latency of {', '.join(missing)}; run `dvc repro`")
+    return found
 
 
 def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,20 +14,23 @@ from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
 from sensibert.params import DENSE_BUDGET, Cell
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.results import Result
+from sensibert.results import Deployed, Result
 from sensibert.stability import ALL_LAYERS, verdicts
 from sensibert.statistics import mcnemar, paired_difference, spread
 
 COLUMNS = (
     "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
     "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+    "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
 )  # fmt: skip
 """Columns of the comparison table.
 
 `method` is a criterion or a tuning method, `metric` the task's primary metric; `mean` and `std` are over
 the `n` seeds; `vs_magnitude` and `vs_full` are mean differences over shared seeds, to the criterion
 `magnitude` at the same budget and to dense `full` fine-tuning; `relative_time` is fine-tuning time
-relative to `full` on the same task. Costs are means over the seeds. What does not apply is empty.
+relative to `full` on the same task. Latencies are of one text of the task's mean length; `int8_mean` is the
+primary metric of the INT8 export. Costs are means over the seeds, latencies and exports over the deployed ones.
+What does not apply is empty.
 """
 
 TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test", "p_value")
@@ -40,6 +43,7 @@ _DECIMALS = {
     "mean": 4, "std": 4, "vs_magnitude": 4, "vs_full": 4, "difference": 4,
     "prunable_kept": 6, "relative_time": 4, "p_value": 6,
     "min": 4, "random": 4,
+    "model_bytes": 0, "latency_ms": 3, "int8_bytes": 0, "int8_latency_ms": 3, "int8_mean": 4,
 }  # fmt: skip
 
 
@@ -55,19 +59,23 @@ Points = Mapping[Point, Mapping[int, Result]]
 """The results of each point by seed, in the order of the rows."""
 
 
-def comparison_table(results: Sequence[Result], train_seconds: Mapping[Cell, float]) -> pd.DataFrame:
+def comparison_table(
+    results: Sequence[Result], train_seconds: Mapping[Cell, float], deployed: Sequence[Deployed] = ()
+) -> pd.DataFrame:
     """Primary metric and cost of every method at every budget.
 
     Args:
         results: the outcome of every cell of the grid, in grid order.
         train_seconds: fine-tuning time of each of these cells.
+        deployed: how the deployed ones of these cells do in each runtime.
 
     Returns:
         One row per task, method and budget with the columns `COLUMNS`: per task the dense methods, then the
         criteria from the largest budget to the smallest.
     """
     points = _points(results)
-    return pd.DataFrame([_row(point, points, train_seconds) for point in points], columns=list(COLUMNS))
+    rows = [_row(point, points, train_seconds) | _deployment(point, points, deployed) for point in points]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def significance_table(results: Sequence[Result], correct: Mapping[Cell, np.ndarray]) -> pd.DataFrame:
@@ -142,6 +150,28 @@ def _row(point: Point, points: Points, train_seconds: Mapping[Cell, float]) -> d
     }
 
 
+def _deployment(point: Point, points: Points, deployed: Sequence[Deployed]) -> dict[str, float]:
+    """Size, latency, and what INT8 makes of them."""
+    results = points[point].values()
+    own = [entry for entry in deployed if Point(entry.task, entry.method, entry.budget) == point]
+    torch = [entry for entry in own if entry.runtime == "torch"]
+    int8 = [entry for entry in own if entry.runtime == "onnx-int8"]
+    metric = next(iter(results)).primary_metric
+    return {
+        "model_bytes": _mean(result.cost.model_bytes for result in results),
+        "latency_ms": _mean(1000 * entry.seconds["1"] for entry in torch),
+        "int8_bytes": _mean(entry.file_bytes for entry in int8),
+        "int8_latency_ms": _mean(1000 * entry.seconds["1"] for entry in int8),
+        "int8_mean": _mean(entry.metrics[metric] for entry in int8),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Not a number where there is no value."""
+    found = list(values)
+    return float(np.mean(found)) if found else math.nan
+
+
 def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
     return {seed: result.primary for seed, result in of_seed.items()}
 
@@ -204,7 +234,9 @@ _DENOMINATORS = (
 _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
     f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Time is fine-tuning time "
-    f"relative to dense `{REFERENCE_TUNING}` on the same task. Bold is the best mean at its budget."
+    f"relative to dense `{REFERENCE_TUNING}` on the same task. Size is that of the weights file; latency is the median "
+    "forward pass over one text of mean length, in PyTorch fp32 and, for the INT8 export, in ONNX Runtime; the models "
+    "took turns. Bold is the best mean at its budget."
 )
 
 
@@ -221,16 +253,15 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
     rivals = rows.groupby([pruned, rows["budget"]])["mean"]
     best = pruned & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
     metric = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
-    return pd.DataFrame(
+    label = metric_label(rows["metric"].iloc[0])
+    readable = pd.DataFrame(
         {
             "Method": rows["method"],
             "Budget": [
                 f"{budget}{TIMES}" if is_pruned else "dense"
                 for budget, is_pruned in zip(rows["budget"], pruned, strict=True)
             ],
-            metric_label(rows["metric"].iloc[0]): [
-                bold.format(text) if is_best else text for text, is_best in zip(metric, best, strict=True)
-            ],
+            label: [bold.format(text) if is_best else text for text, is_best in zip(metric, best, strict=True)],
             f"vs {BASELINE_CRITERION}": [
                 NOTHING if method == BASELINE_CRITERION else _signed(value)
                 for method, value in zip(rows["method"], rows["vs_magnitude"], strict=True)
@@ -242,9 +273,28 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
             "Kept": [f"{kept:.1%}" for kept in rows["prunable_kept"]],
             "Trainable": [_count(count) for count in rows["trainable_parameters"]],
             "Total": [_count(count) for count in rows["total_parameters"]],
-            "Time": [NOTHING if math.isnan(time) else f"{time:.2f}{TIMES}" for time in rows["relative_time"]],
+            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
+            "Size": [_megabytes(size) for size in rows["model_bytes"]],
         }
     )
+    if rows["latency_ms"].isna().all():  # nothing of this task was deployed
+        return readable
+    return readable.assign(
+        **{
+            "Latency": [_number(time, "{:.1f} ms") for time in rows["latency_ms"]],
+            "INT8 size": [_megabytes(size) for size in rows["int8_bytes"]],
+            "INT8 latency": [_number(time, "{:.1f} ms") for time in rows["int8_latency_ms"]],
+            f"INT8 {label[0].lower()}{label[1:]}": [_number(value, "{:.1f}") for value in rows["int8_mean"]],
+        }
+    )
+
+
+def _number(value: float, form: str) -> str:
+    return NOTHING if math.isnan(value) else form.format(value)
+
+
+def _megabytes(size: float) -> str:
+    return _number(size / 1e6, "{:.1f} MB")
 
 
 def _mean_and_std(mean: float, std: float) -> str:

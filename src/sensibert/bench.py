@@ -1,0 +1,167 @@
+"""How fast models answer, against each other: all of them take turns in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from sensibert.artifacts import Paths, read_json
+from sensibert.models.backbones import load_model
+from sensibert.params import Cell
+from sensibert.results import Deployed, Result
+from sensibert.timing import Run, interleaved_medians
+
+BATCH_SIZES = (1, 32)
+"""One text, as a service gets it, and a batch, as a nightly job sends it."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time that one forward pass takes."""
+
+    model: str
+    runtime: str
+    """`torch`, `onnx` or `onnx-int8`; all of them in fp32 but the last."""
+    batch_size: int
+    tokens: int
+    seconds: float
+    """Median of the repeats."""
+
+
+class Candidate(NamedTuple):
+    """Something to time."""
+
+    model: str
+    runtime: str
+    forward: Callable[[int, int], Run]
+    """From a batch size and a length to a forward pass over random texts of them."""
+
+
+def compare_latency(
+    candidates: Sequence[Candidate], batch_sizes: Sequence[int], lengths: Sequence[int], repeats: int = 20
+) -> list[Latency]:
+    """Time candidates on random texts without padding.
+
+    Args:
+        candidates: What is timed.
+        batch_sizes: Texts per forward pass.
+        lengths: Tokens per text.
+        repeats: Timed passes of each.
+
+    Returns:
+        For each batch size and length one entry per candidate, in their order.
+    """
+    found = []
+    for batch_size in batch_sizes:
+        for tokens in lengths:
+            runs = {str(place): candidate.forward(batch_size, tokens) for place, candidate in enumerate(candidates)}
+            seconds = interleaved_medians(runs, repeats)
+            found += [
+                Latency(candidate.model, candidate.runtime, batch_size, tokens, seconds[str(place)])
+                for place, candidate in enumerate(candidates)
+            ]
+    return found
+
+
+def candidates_of(folder: Path, name: str, threads: int | None = None) -> list[Candidate]:
+    """What a folder holds: a saved model, or the files of an export.
+
+    Args:
+        folder: Of `save_pretrained` or of `sensibert export`.
+        name: How the results call it.
+        threads: For ONNX Runtime; as many as PyTorch uses, if not given.
+
+    Raises:
+        BackboneError: the folder holds neither.
+    """
+    from sensibert.export import FP32_FILE, INT8_FILE  # an extra: PyTorch models are timed without it
+
+    files = {"onnx": folder / FP32_FILE, "onnx-int8": folder / INT8_FILE}
+    exported = [onnx_candidate(name, runtime, file, threads) for runtime, file in files.items() if file.exists()]
+    return exported or [torch_candidate(name, load_model(folder))]
+
+
+def torch_candidate(name: str, model: PreTrainedModel) -> Candidate:
+    """A model in PyTorch, on its device."""
+    model.eval()
+
+    def forward(batch_size: int, tokens: int) -> Run:
+        ids = _random_ids(batch_size, tokens).to(model.device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+        def run() -> None:
+            with torch.inference_mode():
+                model(**inputs)
+            if model.device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    return Candidate(name, "torch", forward)
+
+
+def onnx_candidate(name: str, runtime: str, file: Path, threads: int | None = None) -> Candidate:
+    """An exported file in ONNX Runtime."""
+    from sensibert.export import open_session
+
+    session = open_session(file, threads)
+    names = [value.name for value in session.get_inputs()]
+
+    def forward(batch_size: int, tokens: int) -> Run:
+        ids = _random_ids(batch_size, tokens).numpy()
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        inputs = {name: given[name] for name in names}
+        return lambda: session.run(None, inputs)
+
+    return Candidate(name, runtime, forward)
+
+
+def bench_cells(cells: Sequence[Cell], paths: Paths, repeats: int = 20) -> list[Deployed]:
+    """Time the models and exports of cells; those of a task take turns."""
+    from sensibert.export import REPORT_FILE
+
+    found = []
+    for task in dict.fromkeys(cell.task for cell in cells):
+        of_task = [cell for cell in cells if cell.task == task]
+        results = {cell: Result.from_dict(read_json(paths.metrics(cell))) for cell in of_task}
+        candidates = [
+            candidate
+            for cell in of_task
+            for folder in (paths.model(cell), paths.export(cell))
+            for candidate in candidates_of(folder, cell.name)
+        ]
+        tokens = next(iter(results.values())).cost.tokens
+        latencies = compare_latency(candidates, BATCH_SIZES, [tokens], repeats)
+        found += [
+            deployed
+            for cell in of_task
+            for deployed in _deployed(results[cell], read_json(paths.export(cell) / REPORT_FILE), latencies)
+        ]
+    return found
+
+
+def _deployed(result: Result, report: dict[str, Any], latencies: Sequence[Latency]) -> Iterator[Deployed]:
+    files = {
+        "torch": (result.cost.model_bytes, result.metrics),
+        "onnx": (report["onnx"]["bytes"], report["onnx"]["metrics"]),
+        "onnx-int8": (report["int8"]["bytes"], report["int8"]["metrics"]),
+    }
+    for runtime, (file_bytes, metrics) in files.items():
+        own = [entry for entry in latencies if (entry.model, entry.runtime) == (result.cell.name, runtime)]
+        seconds = {str(entry.batch_size): entry.seconds for entry in own}
+        yield Deployed(*result.cell, runtime, file_bytes, metrics, seconds)
+
+
+_SMALLEST_VOCABULARY = 30
+"""Ids below it are in every vocabulary, a trimmed one too."""
+
+
+def _random_ids(batch_size: int, tokens: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(_SMALLEST_VOCABULARY, (batch_size, tokens), generator=generator)

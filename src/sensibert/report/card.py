@@ -1,0 +1,142 @@
+"""The model card of a compressed model, and the same figures for the console."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from tabulate import tabulate
+
+from sensibert.artifacts import replacing
+from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
+
+if TYPE_CHECKING:
+    from sensibert.compress import Evidence
+
+HEADER = ("", "before", "after", "")
+
+
+def summary(evidence: Evidence) -> str:
+    """Before and after, as a table for the console."""
+    return tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right"))
+
+
+def write_card(evidence: Evidence, folder: Path) -> None:
+    """Write the model card README.md beside a saved model."""
+    with replacing(folder / "README.md") as beside:
+        ModelCard(_card(evidence)).save(beside)
+
+
+def _rows(evidence: Evidence) -> list[tuple[str, str, str, str]]:
+    before, after = evidence.before, evidence.after
+    rows = [
+        (metric_label(name), *_metric_pair(before.metrics.get(name), value)) for name, value in after.metrics.items()
+    ]
+    rows += [
+        _ratio("parameters", before.cost.total_parameters, after.cost.total_parameters, 1e6, "M"),
+        _ratio("prunable parameters", before.cost.prunable_parameters, after.cost.prunable_parameters, 1e6, "M"),
+        _ratio(f"MACs at {after.cost.tokens} tokens", before.cost.macs, after.cost.macs, 1e6, "M"),
+        _ratio("file size", before.cost.model_bytes, after.cost.model_bytes, 1e6, "MB"),
+    ]
+    seconds = {(entry.model, entry.batch_size): entry.seconds for entry in evidence.latency}
+    for batch_size in dict.fromkeys(entry.batch_size for entry in evidence.latency):
+        pair = seconds["before", batch_size], seconds["after", batch_size]
+        rows.append(_ratio(f"latency, batch {batch_size}", *pair, 1e-3, "ms"))
+    return rows
+
+
+def _metric_pair(before: float | None, after: float) -> tuple[str, str, str]:
+    if before is None:
+        return NOTHING, f"{after:.1f}", ""
+    return f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}".replace("-", MINUS)
+
+
+def _ratio(name: str, before: float, after: float, unit: float, unit_name: str) -> tuple[str, str, str, str]:
+    return name, f"{before / unit:.2f} {unit_name}", f"{after / unit:.2f} {unit_name}", f"{after / before:.2f}{TIMES}"
+
+
+def _card(evidence: Evidence) -> str:
+    return f"---\n{_metadata(evidence).to_yaml()}\n---\n\n{_body(evidence)}"
+
+
+def _metadata(evidence: Evidence) -> ModelCardData:
+    recipe, task = evidence.recipe, evidence.task
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=task["name"],
+            dataset_name=task["name"],
+            dataset_split="validation",
+            metric_type=name,
+            metric_value=round(value, 2),
+        )
+        for name, value in evidence.after.metrics.items()
+    ]
+    return ModelCardData(
+        model_name=f"{_short(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
+        base_model=None if Path(recipe["model"]["backbone"]).exists() else recipe["model"]["backbone"],
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["sensibert", "pruning", "text-classification"],
+        eval_results=results,
+    )
+
+
+def _short(backbone: str) -> str:
+    """A name to show; of a local directory, which is nobody's business, the last part."""
+    return Path(backbone).name if Path(backbone).exists() else backbone
+
+
+def _body(evidence: Evidence) -> str:
+    recipe, after, task = evidence.recipe, evidence.after, evidence.task
+    table = tabulate(_rows(evidence), headers=HEADER, tablefmt="github", colalign=("left", "right", "right", "right"))
+    labels = ", ".join(f"`{name}`" for name in task["labels"]) or "a real number"
+    hardware, versions = evidence.provenance["hardware"], evidence.provenance["packages"]
+    return f"""# {_short(recipe["model"]["backbone"])}, made smaller for {task["name"]}
+
+{_short(recipe["model"]["backbone"])} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
+attention and feed-forward dimensions), chosen by `{recipe["criterion"]}` and fine-tuned for
+{recipe["training"]["epochs"]:g} epochs. The dropped dimensions are gone from the files: nothing is masked at run time.
+
+{table}
+
+Metrics are on {after.examples:,} held-out rows that nothing was chosen by. Latency is the median forward pass in fp32
+over texts of {after.cost.tokens} tokens on {hardware["gpu"] or hardware["cpu"]} with {hardware["torch_threads"]}
+threads; both models took turns.
+
+## Use it
+
+It answers with {labels}.
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", "path/to/this/folder", trust_remote_code=True)
+classify("some text")
+```
+
+`trust_remote_code=True` lets Transformers run `modeling_slim.py`, the one small module in this folder that gives each
+layer its own size. After `import sensibert` it is not needed. `sensibert export` makes an ONNX file of it.
+
+## How it was made
+
+{_vocabulary(evidence)}`evidence/report.json` holds the recipe, what became of the rows, the mask in all units, the
+software (torch {versions["torch"]}, transformers {versions["transformers"]}, sensibert {versions["sensibert"]}) and
+the machine; beside it are the scores, the mask and the prediction for each held-out row.
+
+## Limits
+
+It was judged on {after.examples:,} rows of one data set with one seed; test it on your own texts. It inherits the
+limits, the biases and the licence of the model it was made from.
+"""
+
+
+def _vocabulary(evidence: Evidence) -> str:
+    found = evidence.vocabulary
+    if found is None:
+        return ""
+    return (
+        f"The vocabulary was trimmed from {found['tokens_before']:,} to {found['tokens_after']:,} tokens: those that\n"
+        "the training texts need, and pieces enough for any other text.\n\n"
+    )
