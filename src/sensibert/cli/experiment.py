@@ -1,61 +1,13 @@
-"""The command line. Commands import what they need, so that `--help` stays quick."""
+"""Commands for experiments: they choose one and show what DVC computed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from sensibert import __version__
-from sensibert.errors import explain
-
-
-class _Commands(TyperGroup):
-    """The one place where a user's mistake becomes a message and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            if (message := explain(error)) is None:
-                raise
-            typer.echo(f"error: {message}", err=True)
-            raise typer.Exit(1) from None
-
-
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Score, slim and fine-tune Transformer encoders, with the evidence.
-
-    Run the commands in the repository root, where params.yaml is. DVC computes, these commands choose and show:
-
-    \b
-    sensibert profile sst2   choose the experiment
-    dvc repro                compute what is missing of it
-    sensibert track          bring its runs into MLflow
-    sensibert show           see where the results are
-    """  # noqa: D301 (a real backspace: it keeps the lines of the list apart)
+from sensibert.cli.app import app
 
 
 @app.command()

@@ -1,0 +1,387 @@
+"""Commands for your own model and data: each step of the flow alone, and all of them in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sensibert.cli.app import app
+from sensibert.errors import ArtifactError, ParamsError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from sensibert.export import Fidelity
+    from sensibert.tasks import Task
+    from sensibert.tasks.prepare import Audit
+
+ModelName = Annotated[
+    str, typer.Option("--model", metavar="NAME_OR_DIR", help="A local directory, a hub id, or minilm-l6 (embedded).")
+]
+TrainFile = Annotated[
+    str,
+    typer.Option("--train", metavar="DATA", help="Training data: .csv, .tsv, .jsonl or .parquet, or a hub data set."),
+]
+ValidationFile = Annotated[
+    str | None,
+    typer.Option("--validation", metavar="DATA", help="Held-out data; without it a fifth of the training data."),
+]
+TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column of the texts.")]
+TextPairColumn = Annotated[
+    str | None, typer.Option("--text-pair", metavar="COLUMN", help="The column of the second texts, for pairs.")
+]
+LabelColumn = Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column of the labels.")]
+Regression = Annotated[
+    bool | None,
+    typer.Option("--regression/--classes", help="What the labels are; without it, fractions are real numbers."),
+]
+MaxTrain = Annotated[int | None, typer.Option("--max-train", min=1, help="Training rows to use (stratified).")]
+MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Tokens a text is cut at.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the classifier, the data order and dropout.")]
+Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Number format of training.")]
+Criterion = Annotated[
+    str, typer.Option("--criterion", help="sensitivity, mask, fisher, magnitude or random: what ranks the dimensions.")
+]
+Budget = Annotated[float, typer.Option("--budget", help="The part to keep, above 0 and at most 1.")]
+BudgetKind = Annotated[
+    str,
+    typer.Option(
+        "--budget-kind",
+        metavar="params|macs|size|latency",
+        help="What the budget is a part of: prunable parameters, prunable multiply-accumulates at the mean length, "
+        "bytes of the weights, or the latency of one text on this machine.",
+    ),
+]
+Align = Annotated[int, typer.Option("--align", min=1, help="Kept sizes are multiples of this.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts per training step.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A model that `sensibert compress` or `save_pretrained` wrote.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+
+
+@app.command()
+def compress(
+    model: ModelName,
+    train: TrainFile,
+    text: TextColumn,
+    label: LabelColumn,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the result.")],
+    budget: Budget = 0.4,
+    validation: ValidationFile = None,
+    text_pair: TextPairColumn = None,
+    budget_kind: BudgetKind = "params",
+    criterion: Criterion = "sensitivity",
+    trim_vocabulary: Annotated[
+        bool, typer.Option("--trim-vocabulary", help="Keep only the tokens that the training texts need.")
+    ] = False,
+    epochs: Annotated[float, typer.Option("--epochs", help="Of fine-tuning.")] = 3.0,
+    batch_size: BatchSize = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak rate of fine-tuning.")] = 2e-4,
+    max_length: MaxLength = 128,
+    max_train: MaxTrain = None,
+    regression: Regression = None,
+    precision: Precision = "auto",
+    align: Align = 1,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            "--baseline",
+            metavar="auto|tune|given|none",
+            help="What the result is compared with: the dense model fine-tuned on the same data (tune), or as it was "
+            "given; auto takes it as given where it already classifies these labels.",
+        ),
+    ] = "auto",
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="FILE", help="Scores of this model and data: no scoring pass.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model; --budget counts no more.")
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a model smaller: score, mask, slim, fine-tune, evaluate.
+
+    Leaves in DIR the small model with its tokenizer, a model card, and the evidence (scores, mask, predictions,
+    report). A run that was killed goes on where it was when the same command is given again.
+
+    \b
+    sensibert compress --model minilm-l6 --train reviews.csv --text review --label sentiment --budget 0.4 --out small
+    """  # noqa: D301 (a real backspace: it keeps the line)
+    from sensibert import compress as flow
+    from sensibert.artifacts import read_mask, read_scores
+    from sensibert.params import validate
+    from sensibert.report.card import summary
+
+    _require_free(out, overwrite)
+    content = {
+        "model": {"backbone": model, "max_length": max_length},
+        "budget": budget,
+        "budget_kind": budget_kind,
+        "criterion": criterion,
+        "scoring": {"batch_size": batch_size},
+        "ranking": {"align": align},
+        "training": {"epochs": epochs, "batch_size": batch_size, "precision": precision},
+        "learning_rate": learning_rate,
+        "baseline": baseline,
+        "trim_vocabulary": trim_vocabulary,
+        "seed": seed,
+    }
+    recipe = validate(flow.Recipe, content, "compress")
+    given_scores = read_scores(scores) if scores else None
+    given_mask = read_mask(mask) if mask else None
+    task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
+    evidence = flow.compress_model(
+        task, dataset, audit, recipe, out, scores=given_scores, mask=given_mask, say=typer.echo
+    )
+    typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
+
+
+@app.command()
+def score(
+    model: ModelName,
+    train: TrainFile,
+    text: TextColumn,
+    label: LabelColumn,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The score file (.safetensors).")],
+    validation: ValidationFile = None,
+    text_pair: TextPairColumn = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training data.")] = 1,
+    batch_size: BatchSize = 32,
+    max_length: MaxLength = 128,
+    max_train: MaxTrain = None,
+    regression: Regression = None,
+    precision: Precision = "auto",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score every dimension of a model in one pass over training data.
+
+    The file holds the scores of every criterion and all that a budget needs: `sensibert mask` cuts it at any budget
+    without another pass. Held-out rows are never scored: name the same data as for `sensibert compress`.
+    """
+    from sensibert.artifacts import write_scores
+    from sensibert.importance.scoring import score_task
+    from sensibert.params import ModelParams, ScoringParams, TrainingParams, validate
+
+    _require_free(out, overwrite)
+    backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
+    settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
+    number_format = validate(TrainingParams, {"precision": precision}, "score").precision
+    task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
+    *_, scores = score_task(dataset["train"], task, backbone, settings, seed, number_format)
+    write_scores(out, scores)
+    typer.echo(f"the scores of {', '.join(scores.scores)} are in {out}")
+
+
+@app.command()
+def mask(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A score file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The mask (.safetensors).")],
+    budget: Budget = 0.4,
+    budget_kind: BudgetKind = "params",
+    criterion: Criterion = "sensitivity",
+    align: Align = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Cut a score file at a budget: which dimensions stay.
+
+    Instant, apart from --budget-kind latency, which first measures the modules of the model on this machine.
+    `sensibert compress --mask FILE` uses the mask.
+    """
+    from sensibert.artifacts import read_scores, write_mask
+    from sensibert.budgets import mask_for
+    from sensibert.params import RankingParams, validate
+
+    _require_free(out, overwrite)
+    content = read_scores(scores)
+    options = validate(RankingParams, {"align": align}, "mask").options(criterion)
+    table = None
+    if budget_kind == "latency":
+        from sensibert.latency import measure_table
+        from sensibert.models.backbones import load_backbone
+        from sensibert.tasks import TASKS
+
+        model = load_backbone(content.about["backbone"], TASKS["sst2"], seed=0)  # any classifier: it is only timed
+        table = measure_table(model, batch_size=1, tokens=content.about["tokens"], align=align)
+    about = {**content.about, "method": criterion, "budget": budget}
+    made = mask_for(content, criterion, budget, budget_kind, latency=table, about=about, **options)
+    write_mask(out, made)
+    for kind, predicted in made.about["predicted"].items():
+        typer.echo(f"{kind:8} {predicted['slim']:14,.6g} of {predicted['dense']:14,.6g}  ({_part(predicted)})")
+    typer.echo(f"the mask is in {out}")
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="DATA", help="Labelled data: a file or a hub data set."),
+    ],
+    text: TextColumn,
+    label: LabelColumn,
+    text_pair: TextPairColumn = None,
+    max_length: MaxLength = 128,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for metrics.json and predictions.parquet.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Metrics of a saved model on labelled data."""
+    from datasets import DatasetDict
+
+    from sensibert.artifacts import replacing, write_json
+    from sensibert.evaluation import evaluate
+    from sensibert.hardware import best_device
+    from sensibert.models.backbones import class_names, load_model, load_tokenizer
+    from sensibert.tasks.files import read_labelled
+
+    if out is not None:
+        _require_free(out, overwrite)
+    model = load_model(folder).to(best_device())  # type: ignore[arg-type]
+    task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+    dataset = DatasetDict(dict.fromkeys(task.validation_splits, rows))
+    metrics, predictions = evaluate(model, load_tokenizer(str(folder)), task, dataset, max_length)
+    for name, value in metrics.items():
+        typer.echo(f"{name:20} {value:.2f}")
+    if out is not None:
+        with replacing(out) as beside:
+            beside.mkdir()
+            write_json(beside / "metrics.json", metrics)
+            predictions.to_parquet(beside / "predictions.parquet", index=False)
+
+
+@app.command()
+def bench(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Saved models, or exports; ratios are to the first.")
+    ],
+    batch_sizes: Annotated[list[int], typer.Option("--batch-size", min=1, help="May be given again.")] = [1, 32],  # noqa: B006 (typer's way)
+    lengths: Annotated[list[int], typer.Option("--length", min=1, help="Tokens per text; may be given again.")] = [32],  # noqa: B006
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="All cores without it.")] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed passes of each.")] = 30,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The figures as JSON.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """How fast models answer, against each other: they take turns in one run, in fp32 unless INT8."""
+    from dataclasses import asdict
+
+    import torch
+
+    from sensibert.artifacts import write_json
+    from sensibert.bench import candidates_of, compare_latency
+    from sensibert.provenance import hardware, package_versions
+    from sensibert.report.latency import latency_table
+
+    if out is not None:
+        _require_free(out, overwrite)
+    if threads:
+        torch.set_num_threads(threads)
+    candidates = [candidate for folder in folders for candidate in candidates_of(folder, str(folder), threads)]
+    found = compare_latency(candidates, batch_sizes, lengths, repeats)
+    typer.echo(latency_table(found))
+    if out is not None:
+        about = {"hardware": hardware(), "packages": package_versions(), "repeats": repeats}
+        write_json(out, {**about, "latency": [asdict(entry) for entry in found]})
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the export.")],
+    to: Annotated[str, typer.Option("--to", metavar="onnx", help="The format.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Also a quantized file.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="Labelled data to check it with, instead of the docs of PyTorch."),
+    ] = None,
+    text: Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column of the texts.")] = "text",
+    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column of the labels.")] = "label",
+    text_pair: TextPairColumn = None,
+    max_length: MaxLength = 128,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="Largest difference of a logit.")] = 1e-4,
+) -> None:
+    """Export a model to ONNX, and check it against PyTorch on real texts.
+
+    The folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`.
+    """
+    from sensibert.export import export_onnx
+    from sensibert.models.backbones import class_names
+    from sensibert.tasks.files import read_labelled
+    from sensibert.tasks.prepare import texts_of
+
+    if to != "onnx":
+        raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
+    task, texts, labels = None, [], None
+    if data is None:
+        task, texts, labels = None, _sample_sentences(), None
+    else:
+        task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+        texts, labels = texts_of(rows), rows["label"]
+    report = export_onnx(
+        folder, out, texts, max_length=max_length, labels=labels, task=task, int8=int8, tolerance=tolerance
+    )
+    for fidelity in (report.onnx, report.int8):
+        if fidelity is not None:
+            typer.echo(_fidelity(fidelity, report.pytorch_metrics))
+    typer.echo(f"checked on {report.texts:,} texts; the export is in {out}")
+
+
+def _read(
+    train: str,
+    validation: str | None,
+    text: str,
+    label: str,
+    text_pair: str | None,
+    regression: bool | None,
+    max_train: int | None,
+    seed: int,
+) -> tuple[Task, DatasetDict, Audit]:
+    from sensibert.tasks.files import read_task
+
+    task, dataset, audit = read_task(
+        train,
+        validation,
+        text=text,
+        label=label,
+        text_pair=text_pair,
+        regression=regression,
+        max_train=max_train,
+        seed=seed,
+    )
+    kind = f"{len(task.label_names)} classes" if task.label_names else "real numbers"
+    rows = ", ".join(f"{split} {counts.kept:,}" for split, counts in audit.splits.items())
+    typer.echo(f"data: {kind}; {rows}")
+    for split, counts in audit.splits.items():
+        for reason, count in counts.dropped.items():
+            typer.echo(f"data: {count:,} rows left {split}: {reason.replace('_', ' ')}")
+    return task, dataset, audit
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise ArtifactError(f"{out} is already there; --overwrite replaces it")
+
+
+def _part(predicted: dict[str, float]) -> str:
+    return f"{predicted['slim'] / predicted['dense']:.1%}"
+
+
+def _sample_sentences() -> list[str]:
+    """Real English for a check without data: what the docstrings of torch.nn say."""
+    from sensibert.tasks.pydocs import locate, parse
+
+    return [sentence.text for sentence in parse("torch", locate("torch") / "nn")][:500]
+
+
+def _fidelity(found: Fidelity, expected: dict[str, float] | None) -> str:
+    line = f"{found.file}: {found.bytes / 1e6:.1f} MB, logits differ by {found.max_difference:.2g} at most"
+    if found.agreement is not None:
+        line += f", {found.agreement:.1%} of the predictions agree"
+    for name, value in (found.metrics or {}).items():
+        line += f", {name} {value:.2f}" + (f" (PyTorch {expected[name]:.2f})" if expected else "")
+    return line
