@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from sensibert.errors import BackboneError
 
 Example = dict[str, Any]
 """`input_ids`, `token_type_ids` where the model has them, and `labels`."""
@@ -37,12 +40,35 @@ def mean_length(examples: list[Example]) -> int:
     return -(-total // len(examples))
 
 
-class Collator(DataCollatorWithPadding):
-    """Pads a batch to its longest text; the attention mask is made here, so that it is not stored."""
+class Collator:
+    """Pads a batch to its longest text; the attention mask is made here, so that it is not stored.
 
-    def __call__(self, features: list[Example]) -> dict[str, Any]:
-        """Give a batch of tensors: ids [batch, tokens], labels [batch]."""
-        return dict(super().__call__([{**f, "attention_mask": [1] * len(f["input_ids"])} for f in features]))
+    Raises:
+        BackboneError: the tokenizer has no token to pad with.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if tokenizer.pad_token_id is None:
+            raise BackboneError(f"the tokenizer {tokenizer.name_or_path!r} has no padding token: set its `pad_token`")
+        self.padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+        self.left = tokenizer.padding_side == "left"
+
+    def __call__(self, features: list[Example]) -> dict[str, Tensor]:
+        """Give a batch of tensors: ids and masks [batch, tokens], labels [batch]."""
+        lengths = [len(example["input_ids"]) for example in features]
+        batch = {
+            name: self._padded([example[name] for example in features], padding, max(lengths))
+            for name, padding in self.padding.items()
+            if name in features[0]
+        }
+        batch["attention_mask"] = self._padded([[1] * length for length in lengths], 0, max(lengths))
+        if "labels" in features[0]:
+            batch["labels"] = torch.tensor([example["labels"] for example in features])
+        return batch
+
+    def _padded(self, rows: list[list[int]], padding: int, width: int) -> Tensor:
+        gaps = [[padding] * (width - len(row)) for row in rows]
+        return torch.tensor([gap + row if self.left else row + gap for row, gap in zip(rows, gaps, strict=True)])
 
 
 class TrainingOrder(LengthGroupedSampler):

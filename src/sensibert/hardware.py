@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager
 
 import torch
 from transformers import set_seed
 
 from sensibert.params import Precision
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of `mallopt`, from malloc.h."""
 
 
 def best_device() -> torch.device:
@@ -42,3 +47,14 @@ def make_deterministic(seed: int) -> None:
     torch.use_deterministic_algorithms(True)
     # It would write NaN into every new tensor to catch reads of uninitialized memory: slow, and no help here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def keep_freed_memory() -> None:
+    """Let the process reuse large blocks of memory instead of giving each back to the system.
+
+    Under glibc every large tensor is mapped anew and its pages are cleared at first use, in each step again: the
+    gradient of an embedding table costs several times its arithmetic that way. Elsewhere this does nothing.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)

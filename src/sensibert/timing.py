@@ -6,6 +6,8 @@ from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
+from tqdm.auto import tqdm
+
 Run = Callable[[], object]
 
 
@@ -21,7 +23,7 @@ def interleaved_medians(runs: dict[str, Run], repeats: int, warmup: int = 2) -> 
         Name -> median seconds of one run.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(warmup + repeats):
+    for round_number in tqdm(range(warmup + repeats), desc="timing", unit="round", mininterval=1, leave=False):
         for name, run in runs.items():
             start = perf_counter()
             run()

@@ -14,10 +14,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.artifacts import write_json
+from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Collator, Example, TrainingOrder
-from sensibert.hardware import best_device, make_deterministic, resolve_precision
+from sensibert.hardware import best_device, keep_freed_memory, make_deterministic, resolve_precision
 from sensibert.params import Precision, TrainingParams
 from sensibert.tuning import freeze_all_but
+from sensibert.used_rows import only_used_rows
 
 LOGS_PER_RUN = 50
 """Points of a training curve."""
@@ -67,16 +69,21 @@ def fine_tune(
     run = {"method": method, "learning_rate": learning_rate, "seed": seed, "precision": precision}
     checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
     make_deterministic(seed)
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)),
-        train_dataset=examples,  # type: ignore[arg-type]
-        data_collator=Collator(tokenizer),
-        processing_class=tokenizer,
-    )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(_Progress)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    keep_freed_memory()
+    arguments = _arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings))
+    with only_used_rows(model, examples), cheap_dropout(model):
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples,  # type: ignore[arg-type]
+            data_collator=Collator(tokenizer),
+            processing_class=tokenizer,
+        )
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(_Progress)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    for name in ("forward", "_original_forward"):  # Accelerate leaves the model computing in bf16 for good
+        vars(model).pop(name, None)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Training(
         log=[_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry],

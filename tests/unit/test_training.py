@@ -177,6 +177,28 @@ def test_bf16_trains(examples, tmp_path):
     assert {parameter.dtype for parameter in models[0].parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_model_is_left_as_a_plain_one(examples, tmp_path, precision):
+    model = new_model()
+    attributes, weights = vars(model).keys() | {"_is_accelerate_prepared"}, list(model.state_dict())
+    train(model, examples, tmp_path, SETTINGS.model_copy(update={"precision": precision}))
+    assert (vars(model).keys(), list(model.state_dict())) == (attributes, weights)
+    assert model.eval().config._attn_implementation == "sdpa"
+    copy = new_model(seed=1).eval()
+    copy.load_state_dict(model.state_dict())
+    ids = torch.tensor([examples[0]["input_ids"]])
+    assert torch.equal(model(ids).logits, copy(ids).logits)  # and computes in fp32
+
+
+def test_rows_of_tokens_that_no_text_has_only_decay(examples, tmp_path):
+    model, unseen = new_model(), load_tokenizer("tiny-bert").convert_tokens_to_ids("%")
+    assert all(unseen not in example["input_ids"] for example in examples)
+    first = model.get_input_embeddings().weight[unseen].detach().clone()
+    training = train(model, examples, tmp_path, SETTINGS.model_copy(update={"weight_decay": 0.5}))
+    decay = np.prod([1 - 0.5 * point["learning_rate"] for point in training.log])
+    torch.testing.assert_close(model.get_input_embeddings().weight[unseen], first * float(decay))
+
+
 def test_precision_is_resolved_by_the_device():
     cpu = torch.device("cpu")
     assert resolve_precision("fp32", cpu) == "fp32"

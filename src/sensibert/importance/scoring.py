@@ -16,8 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import ScoreFile
 from sensibert.cost import unit_costs
+from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Example, encode, mean_length, training_batches
-from sensibert.hardware import autocast, best_device, make_deterministic, resolve_precision
+from sensibert.hardware import autocast, best_device, keep_freed_memory, make_deterministic, resolve_precision
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.base import Criterion
 from sensibert.masks import ModuleKey, Modules
@@ -26,6 +27,7 @@ from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.gates import gated
 from sensibert.params import ModelParams, Precision, ScoringParams
 from sensibert.tasks import Task
+from sensibert.used_rows import only_used_rows
 
 Masks = dict[ModuleKey, Tensor]
 
@@ -76,13 +78,24 @@ def score(
         epoch do not depend on how many follow.
     """
     make_deterministic(seed)
-    device = next(model.parameters()).device
-    precision = resolve_precision(precision, device)
+    keep_freed_memory()
+    with only_used_rows(model, examples), cheap_dropout(model):
+        yield from _passes(model, examples, tokenizer, settings, seed, resolve_precision(precision, model.device))
+
+
+def _passes(
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: ScoringParams,
+    seed: int,
+    precision: Precision,
+) -> Iterator[dict[str, Modules]]:
     modules = prunable_modules(model)
     criteria = {
         name: {key: criterion_class(name)(module, seed) for key, module in modules.items()} for name in CRITERIA
     }
-    masks: Masks = {key: torch.ones(module.shape.dimensions, device=device) for key, module in modules.items()}
+    masks: Masks = {key: torch.ones(module.shape.dimensions, device=model.device) for key, module in modules.items()}
     optimizers = [
         torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True),
         torch.optim.Adam(masks.values(), lr=settings.mask_learning_rate),
@@ -95,7 +108,7 @@ def score(
         for step, batch in enumerate(
             tqdm(batches, desc=f"scoring, epoch {epoch + 1}/{settings.epochs}", mininterval=1)
         ):
-            batch = {name: values.to(device) for name, values in batch.items()}
+            batch = {name: values.to(model.device) for name, values in batch.items()}
             gradients = mask_gradients(model, batch, masks, precision)
             if epoch > 0 or step >= skipped:
                 _observe(criteria, masks, gradients)
