@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -24,3 +25,18 @@ def test_every_file_that_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+def test_the_flow_that_the_readme_shows_runs(glue_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_parquet(glue_data / "sst2" / "train.parquet")
+    reviews = pd.DataFrame({"review": rows["sentence"], "sentiment": rows["label"].map({0: "bad", 1: "good"})})
+    reviews.to_csv("reviews.csv", index=False)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- a test runs this -->\n```python\n(.+?)```", text, flags=re.DOTALL)
+    shown: dict = {}
+    exec(code.replace("minilm-l6", "tiny-bert"), shown)
+    assert shown["mask"].kept_fraction <= 0.4
+    assert 0 <= shown["metrics"]["accuracy"] <= 100
+    assert (tmp_path / "small" / "model.safetensors").is_file()
+    assert (tmp_path / "small-onnx" / "model.int8.onnx").is_file()
