@@ -51,7 +51,8 @@ def cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     attention = model.config._attn_implementation
-    modules = [module for module in model.modules() if type(module) is nn.Dropout and 0 < module.p < 1]
+    # One that has a forward of its own is in such a block already.
+    modules = [m for m in model.modules() if type(m) is nn.Dropout and 0 < m.p < 1 and "forward" not in vars(m)]
     for module in modules:
         module.forward = partial(_forward, module)  # type: ignore[method-assign]
     if attention == "sdpa":

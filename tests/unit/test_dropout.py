@@ -109,6 +109,17 @@ def test_nothing_is_dropped_in_evaluation(tiny_model, batch):
         assert torch.equal(tiny_model(**batch).logits, expected)
 
 
+def test_blocks_may_be_nested(tiny_model):
+    attention = tiny_model.config._attn_implementation
+    with cheap_dropout(tiny_model):
+        before = [vars(module).get("forward") for module in tiny_model.modules()]
+        with cheap_dropout(tiny_model):
+            pass
+        assert [vars(module).get("forward") for module in tiny_model.modules()] == before
+    assert tiny_model.config._attn_implementation == attention
+    assert not any("forward" in vars(module) for module in tiny_model.modules())
+
+
 def test_an_error_within_the_block_leaves_the_model_whole(tiny_model):
     attention = tiny_model.config._attn_implementation
     with pytest.raises(KeyError), cheap_dropout(tiny_model):

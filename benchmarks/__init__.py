@@ -1,0 +1,1 @@
+"""Speed, measured: one command per question, each of them `python -m benchmarks.NAME` from the repository root."""

@@ -1,0 +1,107 @@
+"""One fine-tuning step: the dense model, a masked one as mask-based peers train it, and slim ones.
+
+    python -m benchmarks.step
+
+The dense and the masked model train with the stock layers; `dense, prepared` and the slim ones as `fine_tune` trains
+them. How many dimensions a mask drops makes no difference to a masked model's time. The setting of the memory
+allocator, which also is `fine_tune`'s, holds for the whole process and helps all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
+
+import torch
+from transformers import PreTrainedModel
+
+from benchmarks.common import (
+    BATCH_SIZE,
+    MAX_LENGTH,
+    SEED,
+    Options,
+    Row,
+    as_fine_tuned,
+    load_data,
+    mask_at,
+    masked_copy,
+    new_model,
+    run,
+    training_run,
+)
+from sensibert.encoding import Example, encode, training_batches
+from sensibert.hardware import keep_freed_memory
+from sensibert.models.backbones import load_tokenizer
+from sensibert.models.slim import slim
+from sensibert.params import Precision
+from sensibert.timing import interleaved_medians
+
+WARMUP = 2
+
+
+def options() -> Options:
+    """The command line."""
+    parser = Options("time a fine-tuning step: dense, masked, slim")
+    parser.add_data()
+    parser.add_masks()
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.8], help="kept fractions")
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--repeats", type=int, default=30, help="steps of each model that count")
+    return parser
+
+
+def measure(chosen: argparse.Namespace) -> list[Row]:
+    """Time the steps of all models, in turns, on the same batches."""
+    repeats = 2 if chosen.quick else chosen.repeats
+    task, dataset = load_data(chosen.data)
+    tokenizer = load_tokenizer(chosen.backbone)
+    examples = encode(dataset["train"], tokenizer, MAX_LENGTH)
+    batches = list(islice(training_batches(examples, tokenizer, BATCH_SIZE, SEED), WARMUP + repeats))
+    model = new_model(chosen.backbone, task)
+    keep_freed_memory()
+    rows = []
+    for precision in chosen.precisions:
+        seconds = _seconds(model, examples, batches, precision, chosen)
+        rows += [
+            {
+                "precision": precision,
+                "model": name,
+                "ms": 1000 * time,
+                "times as fast as masked": seconds["masked"] / time,
+                "times as fast as dense": seconds["dense"] / time,
+            }
+            for name, time in seconds.items()
+        ]
+    return rows
+
+
+def _seconds(
+    model: PreTrainedModel,
+    examples: list[Example],
+    batches: list[dict[str, torch.Tensor]],
+    precision: Precision,
+    chosen: argparse.Namespace,
+) -> dict[str, float]:
+    masks = {budget: mask_at(budget, model, chosen) for budget in chosen.budgets}
+    with ExitStack() as stack:
+        models = {
+            "dense": copy.deepcopy(model),
+            "masked": stack.enter_context(masked_copy(model, next(iter(masks.values())))),
+            "dense, prepared": stack.enter_context(as_fine_tuned(model, examples)),
+        }
+        for budget, mask in masks.items():
+            models[f"slim {budget}"] = stack.enter_context(as_fine_tuned(slim(model, mask), examples))
+        steps = {name: training_run(each, batches, precision) for name, each in models.items()}
+        return interleaved_medians(steps, repeats=len(batches) - WARMUP, warmup=WARMUP)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    run("step", options(), measure, arguments)
+
+
+if __name__ == "__main__":
+    main()
