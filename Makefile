@@ -42,7 +42,7 @@ lock: ## Write requirements.lock anew; what it pins stays, so delete the lines o
 
 clean: ## Remove .venv and the caches of the tools; data and results stay
 	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src pipeline tests studies -name __pycache__ -type d -exec rm -rf {} +
+	find src pipeline tests studies benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 # A stamp is newer than what it was made from exactly when the environment is up to date.
 $(VENV)/.for-pipeline: requirements.lock pyproject.toml

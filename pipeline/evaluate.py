@@ -7,7 +7,6 @@ import argparse
 from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_json, replacing, write_json
 from sensibert.cost import measure_cost
-from sensibert.encoding import encode, mean_length
 from sensibert.evaluation import evaluate as evaluate_model
 from sensibert.hardware import best_device, make_deterministic
 from sensibert.models.backbones import load_model, load_tokenizer
@@ -30,12 +29,8 @@ def evaluate(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
         metrics, predictions = evaluate_model(model, tokenizer, task, dataset, max_length)
     with replacing(paths.predictions(cell)) as beside:
         predictions.to_parquet(beside, index=False)
-    cost = measure_cost(
-        model,
-        folder,
-        trainable=read_json(paths.history(cell))["trainable_parameters"],
-        tokens=mean_length(encode(dataset["train"], tokenizer, max_length)),
-    )
+    history = read_json(paths.history(cell))
+    cost = measure_cost(model, folder, trainable=history["trainable_parameters"], tokens=history["tokens"])
     result = Result(*cell, metrics, task.primary_metric, len(predictions), cost)
     write_json(paths.metrics(cell), result.to_dict())
     provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)), "fp32")

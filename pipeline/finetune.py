@@ -9,7 +9,7 @@ import argparse
 
 from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_mask, replacing, write_json
-from sensibert.encoding import encode
+from sensibert.encoding import encode, mean_length
 from sensibert.hardware import best_device
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.slim import slim
@@ -43,10 +43,8 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
     with replacing(paths.model(cell)) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    write_json(
-        paths.history(cell),
-        {"log": training.log, "steps": training.steps, "trainable_parameters": training.trainable_parameters},
-    )
+    history = {"log": training.log, "steps": training.steps, "trainable_parameters": training.trainable_parameters}
+    write_json(paths.history(cell), {**history, "tokens": mean_length(examples)})
     provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)), training.precision)
     write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed_at_step": training.resumed_at_step})
 
