@@ -193,9 +193,11 @@ class StabilityParams(Section):
 
 
 class DeploymentParams(Section):
-    """The cells whose models are exported and timed; none of them where a list is empty."""
+    """The part of the grid whose models are exported and timed, at every budget; nothing where `tasks` is empty."""
 
     tasks: Annotated[list[TaskName], Unique] = []
+    criteria: Annotated[list[CriterionName], Unique] = []
+    tuning: Annotated[list[TuningName], Unique] = []
     seeds: Annotated[list[Seed], Unique] = []
 
 
@@ -255,10 +257,10 @@ class Params(Section):
             )
         if extra := [task for task in self.stability.tasks if task not in self.tasks]:
             raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
-        if extra := [task for task in self.deployment.tasks if task not in self.tasks]:
-            raise ValueError(f"deployment.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
-        if others := [seed for seed in self.deployment.seeds if seed not in self.seeds]:
-            raise ValueError(f"deployment.seeds: {others} is not in seeds ({self.seeds})")
+        for name in DeploymentParams.model_fields:
+            allowed = getattr(self, name)
+            if others := [value for value in getattr(self.deployment, name) if value not in allowed]:
+                raise ValueError(f"deployment.{name}: {others} is not in {name} ({allowed})")
         return self
 
     def cells(self) -> list[Cell]:
@@ -279,7 +281,9 @@ class Params(Section):
 
     def deployed_cells(self) -> list[Cell]:
         """The cells whose models are exported and timed, in the order of the tables."""
-        return [c for c in self.cells() if c.task in self.deployment.tasks and c.seed in self.deployment.seeds]
+        chosen = self.deployment
+        methods = [*chosen.criteria, *chosen.tuning]
+        return [c for c in self.cells() if c.task in chosen.tasks and c.method in methods and c.seed in chosen.seeds]
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

@@ -154,19 +154,21 @@ def test_a_changed_plot_repeats_only_the_summaries(tree):
 
 
 def test_deployed_models_are_exported_and_timed(tree):
-    tree.set_params(deployment={"tasks": ["sst2"], "seeds": [0]})
-    exports = {f"export@sst2-{method}-0.5-0" for method in METHODS}
-    exports |= {f"export_dense@sst2-{method}-0" for method in ("full", "bitfit")}
+    tree.set_params(deployment={"tasks": ["sst2"], "criteria": ["sensitivity"], "tuning": ["full"], "seeds": [0]})
+    exports = {"export@sst2-sensitivity-0.5-0", "export_dense@sst2-full-0"}
     assert tree.repro() == exports | {"bench", "compare", "track"}
     table = table_of(tree)
+    deployed = table["method"].isin(["full", "sensitivity"])
+    assert (table["latency_ms"].notna() == deployed).all()
+    table = table[deployed]
     assert (table[["latency_ms", "int8_latency_ms"]] > 0).all(axis=None)
     assert (table["int8_bytes"] < table["model_bytes"]).all()
     assert table["int8_mean"].between(0, 100).all()
-    for cell in CELLS:
+    for cell in ("sst2-full-0", "sst2-sensitivity-0.5-0"):
         names = {path.name for path in (tree.data / "models" / f"{cell}-onnx").iterdir()}
         assert names >= {"model.onnx", "model.int8.onnx", "tokenizer.json", "predict.py", "export.json"}
 
-    tree.set_params(deployment={"tasks": [], "seeds": []})
+    tree.set_params(deployment={"tasks": [], "criteria": [], "tuning": [], "seeds": []})
     assert tree.repro() == {"bench", "compare", "track"}
 
 

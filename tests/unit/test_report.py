@@ -206,9 +206,10 @@ def deployed_of(cell, runtime="torch", seconds=0.004):
 
 
 def test_a_deployed_model_shows_its_latency_and_what_int8_makes_of_it(tmp_path):
-    some = params(deployment={"tasks": ["sst2"], "seeds": [1]})
+    some = params(deployment={"tasks": ["sst2"], "criteria": ["sensitivity"], "tuning": ["full"], "seeds": [1]})
     cells = some.cells()
-    assert {cell.seed for cell in some.deployed_cells()} == {1}
+    names = {cell.name for cell in some.deployed_cells()}
+    assert names == {"sst2-full-1", "sst2-sensitivity-0.2-1", "sst2-sensitivity-0.4-1"}
     deployed = [
         entry
         for cell in some.deployed_cells()
@@ -224,7 +225,10 @@ def test_a_deployed_model_shows_its_latency_and_what_int8_makes_of_it(tmp_path):
 
 
 def test_the_latencies_of_deployed_cells_are_read_and_none_may_be_missing(tmp_path):
-    some, paths = params(deployment={"tasks": ["sst2"], "seeds": [0]}), Paths("test", tmp_path)
+    some, paths = (
+        params(deployment={"tasks": ["sst2"], "tuning": ["full", "bitfit"], "seeds": [0]}),
+        Paths("test", tmp_path),
+    )
     deployed = [deployed_of(cell) for cell in some.deployed_cells()]
     write_json(paths.bench, [asdict(entry) for entry in deployed])
     assert gather_deployed(paths, some) == deployed
@@ -236,9 +240,9 @@ def test_the_latencies_of_deployed_cells_are_read_and_none_may_be_missing(tmp_pa
         gather_deployed(paths, some)
 
 
-@pytest.mark.parametrize("deployment", [{"tasks": ["cola"]}, {"seeds": [7]}])
+@pytest.mark.parametrize("deployment", [{"tasks": ["cola"]}, {"criteria": ["mask"]}, {"seeds": [7]}])
 def test_only_cells_of_the_grid_are_deployed(deployment):
-    with pytest.raises(ParamsError, match=r"deployment\.(tasks|seeds): .* is not in"):
+    with pytest.raises(ParamsError, match=r"deployment\.(tasks|criteria|seeds): .* is not in"):
         params(deployment=deployment)
 
 
