@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +124,10 @@ def onnx_candidate(name: str, runtime: str, file: Path, threads: int | None = No
 
 
 def bench_cells(cells: Sequence[Cell], paths: Paths, repeats: int = 20) -> list[Deployed]:
-    """Time the models and exports of cells; those of a task take turns."""
+    """Time the models and exports of cells on one thread; those of a task take turns.
+
+    One thread is what a small device gives, and the thread pools of two runtimes in one process disturb each other.
+    """
     from sensibert.export import REPORT_FILE
 
     found = []
@@ -134,16 +138,27 @@ def bench_cells(cells: Sequence[Cell], paths: Paths, repeats: int = 20) -> list[
             candidate
             for cell in of_task
             for folder in (paths.model(cell), paths.export(cell))
-            for candidate in candidates_of(folder, cell.name)
+            for candidate in candidates_of(folder, cell.name, threads=1)
         ]
         tokens = next(iter(results.values())).cost.tokens
-        latencies = compare_latency(candidates, BATCH_SIZES, [tokens], repeats)
+        with _one_thread():
+            latencies = compare_latency(candidates, BATCH_SIZES, [tokens], repeats)
         found += [
             deployed
             for cell in of_task
             for deployed in _deployed(results[cell], read_json(paths.export(cell) / REPORT_FILE), latencies)
         ]
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _deployed(result: Result, report: dict[str, Any], latencies: Sequence[Latency]) -> Iterator[Deployed]:

@@ -235,8 +235,8 @@ _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
     f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Time is fine-tuning time "
     f"relative to dense `{REFERENCE_TUNING}` on the same task. Size is that of the weights file; latency is the median "
-    "forward pass over one text of mean length, in PyTorch fp32 and, for the INT8 export, in ONNX Runtime; the models "
-    "took turns. Bold is the best mean at its budget."
+    "forward pass over one text of mean length on one thread, in PyTorch fp32 and, for the INT8 export, in ONNX "
+    "Runtime; the models took turns. Bold is the best mean at its budget."
 )
 
 
