@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.common import BATCH_SIZE, SEED, Options, Row, as_fine_tuned, mask_at, new_model, run, training_run
 from sensibert.cost import macs
-from sensibert.hardware import autocast, keep_freed_memory
+from sensibert.hardware import autocast, keep_for_reuse
 from sensibert.models.slim import slim
 from sensibert.params import Precision
 from sensibert.tasks import TASKS
@@ -45,7 +45,7 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
         chosen.lengths, chosen.product, chosen.repeats = [16], 256, 2
     dense = new_model(chosen.backbone, TASKS["sst2"])
     models = {"dense": dense, f"slim {chosen.budget}": slim(dense, mask_at(chosen.budget, dense, chosen))}
-    keep_freed_memory()
+    keep_for_reuse()
     return [
         row
         for precision in chosen.precisions

@@ -33,7 +33,7 @@ from benchmarks.common import (
     training_run,
 )
 from sensibert.encoding import Example, encode, training_batches
-from sensibert.hardware import keep_freed_memory
+from sensibert.hardware import keep_for_reuse
 from sensibert.models.backbones import load_tokenizer
 from sensibert.models.slim import slim
 from sensibert.params import Precision
@@ -61,7 +61,7 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
     examples = encode(dataset["train"], tokenizer, MAX_LENGTH)
     batches = list(islice(training_batches(examples, tokenizer, BATCH_SIZE, SEED), WARMUP + repeats))
     model = new_model(chosen.backbone, task)
-    keep_freed_memory()
+    keep_for_reuse()
     rows = []
     for precision in chosen.precisions:
         seconds = _seconds(model, examples, batches, precision, chosen)

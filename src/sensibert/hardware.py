@@ -49,12 +49,21 @@ def make_deterministic(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def keep_freed_memory() -> None:
-    """Let the process reuse large blocks of memory instead of giving each back to the system.
+def keep_for_reuse() -> None:
+    """Let the process keep what each training step needs again; call it before the first matrix product."""
+    _keep_freed_memory()
+    _keep_compiled_kernels()
 
-    Under glibc every large tensor is mapped anew and its pages are cleared at first use, in each step again: the
-    gradient of an embedding table costs several times its arithmetic that way. Elsewhere this does nothing.
-    """
+
+def _keep_freed_memory() -> None:
+    # Under glibc every large tensor is mapped anew and its pages are cleared at first use, in each step again: the
+    # gradient of an embedding table costs several times its arithmetic that way.
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def _keep_compiled_kernels() -> None:
+    # oneDNN compiles a kernel for each shape of a bf16 product and keeps 1,024 of them. The layers of a slim model
+    # differ in shape, and so do batches in length: thousands of shapes, which would be compiled in every step again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")

@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from sensibert.artifacts import write_json
 from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Collator, Example, TrainingOrder
-from sensibert.hardware import best_device, keep_freed_memory, make_deterministic, resolve_precision
+from sensibert.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.params import Precision, TrainingParams
 from sensibert.tuning import freeze_all_but
 from sensibert.used_rows import only_used_rows
@@ -69,7 +69,7 @@ def fine_tune(
     run = {"method": method, "learning_rate": learning_rate, "seed": seed, "precision": precision}
     checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
     make_deterministic(seed)
-    keep_freed_memory()
+    keep_for_reuse()
     arguments = _arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings))
     with only_used_rows(model, examples), cheap_dropout(model):
         trainer = _Trainer(

@@ -18,7 +18,7 @@ from sensibert.artifacts import ScoreFile
 from sensibert.cost import unit_costs
 from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Example, encode, mean_length, training_batches
-from sensibert.hardware import autocast, best_device, keep_freed_memory, make_deterministic, resolve_precision
+from sensibert.hardware import autocast, best_device, keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.base import Criterion
 from sensibert.masks import ModuleKey, Modules
@@ -78,7 +78,7 @@ def score(
         epoch do not depend on how many follow.
     """
     make_deterministic(seed)
-    keep_freed_memory()
+    keep_for_reuse()
     with only_used_rows(model, examples), cheap_dropout(model):
         yield from _passes(model, examples, tokenizer, settings, seed, resolve_precision(precision, model.device))
 
