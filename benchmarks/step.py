@@ -39,7 +39,9 @@ from sensibert.models.slim import slim
 from sensibert.params import Precision
 from sensibert.timing import interleaved_medians
 
-WARMUP = 2
+BATCHES = 10
+"""Distinct batches. Each has its turn before the timing begins, as in a long training: a length that is met for the
+first time makes oneDNN compile its bf16 products."""
 
 
 def options() -> Options:
@@ -59,12 +61,12 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
     task, dataset = load_data(chosen.data)
     tokenizer = load_tokenizer(chosen.backbone)
     examples = encode(dataset["train"], tokenizer, MAX_LENGTH)
-    batches = list(islice(training_batches(examples, tokenizer, BATCH_SIZE, SEED), WARMUP + repeats))
+    batches = list(islice(training_batches(examples, tokenizer, BATCH_SIZE, SEED), BATCHES))
     model = new_model(chosen.backbone, task)
     keep_for_reuse()
     rows = []
     for precision in chosen.precisions:
-        seconds = _seconds(model, examples, batches, precision, chosen)
+        seconds = _seconds(model, examples, batches, precision, repeats, chosen)
         rows += [
             {
                 "precision": precision,
@@ -83,6 +85,7 @@ def _seconds(
     examples: list[Example],
     batches: list[dict[str, torch.Tensor]],
     precision: Precision,
+    repeats: int,
     chosen: argparse.Namespace,
 ) -> dict[str, float]:
     masks = {budget: mask_at(budget, model, chosen) for budget in chosen.budgets}
@@ -95,7 +98,7 @@ def _seconds(
         for budget, mask in masks.items():
             models[f"slim {budget}"] = stack.enter_context(as_fine_tuned(slim(model, mask), examples))
         steps = {name: training_run(each, batches, precision) for name, each in models.items()}
-        return interleaved_medians(steps, repeats=len(batches) - WARMUP, warmup=WARMUP)
+        return interleaved_medians(steps, repeats, warmup=BATCHES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
