@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from sensibert.artifacts import ScoreFile, read_json, read_scores, replacing, wr
 from sensibert.bench import BATCH_SIZES, Latency, compare_latency, torch_candidate
 from sensibert.budgets import mask_for
 from sensibert.cost import measure_cost
-from sensibert.encoding import encode, mean_length
+from sensibert.encoding import Example, encode, mean_length
 from sensibert.evaluation import evaluate
 from sensibert.hardware import best_device, make_deterministic
 from sensibert.importance.scoring import score_task
@@ -200,6 +201,12 @@ class _Job:
     work: Path
     say: Say
 
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The training texts, tokenized once; a trimmed tokenizer gives as many tokens for them."""
+        tokenizer = load_tokenizer(self.recipe.model.backbone)
+        return encode(self.dataset["train"], tokenizer, self.recipe.model.max_length)
+
     def scores(self) -> ScoreFile:
         """The scores of one pass over the training data."""
         path, recipe, train = self.work / "scores.safetensors", self.recipe, self.dataset["train"]
@@ -261,7 +268,7 @@ class _Job:
         if judged:
             make_deterministic(recipe.seed)
             metrics, predictions = evaluate(made.model, made.tokenizer, self.task, self.dataset, max_length)
-        tokens = mean_length(encode(self.dataset["train"], made.tokenizer, max_length))
+        tokens = mean_length(self.examples)
         trainable = made.training["trainable_parameters"]
         cost = measure_cost(made.model, made.folder, trainable=trainable, tokens=tokens)
         rows = len(self.dataset[self.task.validation_splits[0]])
@@ -287,7 +294,7 @@ class _Job:
         recipe = self.recipe
         training = fine_tune(
             model.to(best_device()),  # type: ignore[arg-type]
-            encode(self.dataset["train"], tokenizer, recipe.model.max_length),
+            self.examples,
             tokenizer,
             recipe.training,
             method="full",
