@@ -33,7 +33,7 @@ from sensibert.importance.scoring import score_task
 from sensibert.metrics import compute_metrics
 from sensibert.models.backbones import load_tokenizer
 from sensibert.models.slim import slim
-from sensibert.params import ModelParams, Precision, ScoringParams, TrainingParams
+from sensibert.params import MethodParams, ModelParams, Precision, ScoringParams, TrainingParams
 from sensibert.provenance import Timer
 from sensibert.tasks import Task
 from sensibert.training import fine_tune
@@ -110,7 +110,7 @@ class _Bench:
                     self.tokenizer,
                     settings,
                     method="full",
-                    learning_rate=self.chosen.learning_rate,
+                    options=MethodParams(learning_rate=self.chosen.learning_rate),
                     seed=SEED,
                     checkpoints=Path(scratch) / "checkpoints",
                 )

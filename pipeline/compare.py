@@ -11,9 +11,9 @@ from sensibert.report.gather import (
     gather,
     gather_correct,
     gather_deployed,
+    gather_efforts,
     gather_masks,
     gather_provenance,
-    gather_seconds,
 )
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
 from sensibert.report.tables import comparison_table, significance_table, write_significance, write_tables
@@ -22,7 +22,7 @@ from sensibert.report.tables import comparison_table, significance_table, write_
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write the tables and plots of reports/PROFILE."""
     results = gather(paths, params)
-    table = comparison_table(results, gather_seconds(paths, params), gather_deployed(paths, params))
+    table = comparison_table(results, gather_efforts(paths, params), gather_deployed(paths, params))
     write_tables(table, paths.reports)
     write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
     write_budget_curve(results, paths.reports)

@@ -30,7 +30,14 @@ def evaluate(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
     with replacing(paths.predictions(cell)) as beside:
         predictions.to_parquet(beside, index=False)
     history = read_json(paths.history(cell))
-    cost = measure_cost(model, folder, trainable=history["trainable_parameters"], tokens=history["tokens"])
+    cost = measure_cost(
+        model,
+        folder,
+        trainable=history["trainable_parameters"],
+        stored=history["stored_parameters"],
+        extra_passes=history["extra_passes"],
+        tokens=history["tokens"],
+    )
     result = Result(*cell, metrics, task.primary_metric, len(predictions), cost)
     write_json(paths.metrics(cell), result.to_dict())
     provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)), "fp32")

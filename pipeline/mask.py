@@ -7,6 +7,7 @@ import argparse
 from pipeline.stage import cell_of, run
 from sensibert.artifacts import Paths, read_scores, write_mask
 from sensibert.budgets import mask_for
+from sensibert.importance import DATA_FREE
 from sensibert.params import Params
 
 
@@ -14,12 +15,13 @@ def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
     cell = cell_of(arguments, params)
     scores = read_scores(paths.scores(cell.task, cell.seed))
+    passes = 0 if cell.method in DATA_FREE else scores.about["epoch"]
     made = mask_for(
         scores,
         cell.method,
         cell.budget,
         params.masking.budget_kind,
-        about=cell._asdict(),
+        about=cell._asdict() | {"scoring_passes": passes},
         **params.masking.options(cell.method),
     )
     write_mask(paths.mask(cell), made)

@@ -40,15 +40,20 @@ COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev"
 
 
 def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
-    """The base profile with the study's and the variant's settings; keys are dotted."""
+    """The base profile with the study's and the variant's settings; keys are dotted, and `*` is every key there."""
     content = yaml.safe_load(Path(study["base"]).read_text(encoding="utf-8"))
     for key, value in {**study.get("set", {}), **variant}.items():
         *sections, last = key.split(".")
-        section = content
+        chosen = [content]
         for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
+            chosen = [below for section in chosen for below in _below(section, name)]
+        for section in chosen:
+            section[last] = value
     return parse_params(content, name=study["base"])
+
+
+def _below(section: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return list(section.values()) if name == "*" else [section.setdefault(name, {})]
 
 
 _datasets: dict[tuple[str, str], DatasetDict] = {}
@@ -89,7 +94,8 @@ def dev_metric(cell: Cell, params: Params) -> float:
             tokenizer,
             params.training,
             method="full" if cell.is_pruned else cell.method,
-            learning_rate=params.learning_rates[cell.method],
+            options=params.settings_of(cell.method),
+            budget=cell.budget,
             seed=cell.seed,
             checkpoints=Path(scratch),
         )
@@ -110,7 +116,7 @@ def run(study_file: Path, part: int, parts: int) -> None:
             continue
         params = variant_params(study, variant)
         for cell in [cell for cell in params.cells() if cell.method in study.get("methods", [cell.method])]:
-            row = [name, *map(str, cell), str(params.learning_rates[cell.method])]
+            row = [name, *map(str, cell), str(params.settings_of(cell.method).learning_rate)]
             with out.open(encoding="utf-8", newline="") as file:
                 if row in [line[:-1] for line in csv.reader(file)]:
                     continue

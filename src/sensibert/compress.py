@@ -23,10 +23,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.artifacts import ScoreFile, read_json, read_scores, replacing, write_json, write_mask, write_scores
 from sensibert.bench import BATCH_SIZES, Latency, compare_latency, torch_candidate
 from sensibert.budgets import mask_for
-from sensibert.cost import measure_cost
+from sensibert.cost import count, measure_cost
 from sensibert.encoding import Example, encode, mean_length
 from sensibert.evaluation import evaluate
 from sensibert.hardware import best_device, make_deterministic
+from sensibert.importance import DATA_FREE
 from sensibert.importance.scoring import score_task
 from sensibert.latency import measure_table
 from sensibert.masks import Mask
@@ -36,6 +37,7 @@ from sensibert.params import (
     DENSE_BUDGET,
     Budget,
     CriterionName,
+    MethodParams,
     ModelParams,
     RankingParams,
     ScoringParams,
@@ -49,6 +51,7 @@ from sensibert.results import Result
 from sensibert.tasks import Task
 from sensibert.tasks.prepare import Audit
 from sensibert.training import fine_tune
+from sensibert.tuning import TUNING_METHODS
 from sensibert.vocabulary import coverage, trim_vocabulary
 
 EVIDENCE = "evidence"
@@ -269,8 +272,14 @@ class _Job:
             make_deterministic(recipe.seed)
             metrics, predictions = evaluate(made.model, made.tokenizer, self.task, self.dataset, max_length)
         tokens = mean_length(self.examples)
-        trainable = made.training["trainable_parameters"]
-        cost = measure_cost(made.model, made.folder, trainable=trainable, tokens=tokens)
+        cost = measure_cost(
+            made.model,
+            made.folder,
+            trainable=made.training["trainable_parameters"],
+            stored=count(made.model),
+            extra_passes=0.0 if method in (*TUNING_METHODS, *DATA_FREE) else recipe.scoring.epochs,
+            tokens=tokens,
+        )
         rows = len(self.dataset[self.task.validation_splits[0]])
         metric = self.task.primary_metric
         return Result(self.task.name, method, budget, recipe.seed, metrics, metric, rows, cost), predictions
@@ -298,7 +307,7 @@ class _Job:
             tokenizer,
             recipe.training,
             method="full",
-            learning_rate=recipe.learning_rate,
+            options=MethodParams(learning_rate=recipe.learning_rate),
             seed=recipe.seed,
             checkpoints=checkpoints,
         )

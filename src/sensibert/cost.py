@@ -17,13 +17,17 @@ from sensibert.models.slim import dense_class, dense_config
 from sensibert.results import Cost
 
 
-def measure_cost(model: PreTrainedModel, folder: Path, *, trainable: int, tokens: int) -> Cost:
-    """Everything the tables say about the size of a saved model.
+def measure_cost(
+    model: PreTrainedModel, folder: Path, *, trainable: int, stored: int, extra_passes: float, tokens: int
+) -> Cost:
+    """Everything the tables say about the size of a saved model, and what its training reported.
 
     Args:
         model: A dense or slim model.
         folder: Where it is saved.
         trainable: Parameters that were trained.
+        stored: Parameters that the task needs beside the shared backbone.
+        extra_passes: Passes over the training data before fine-tuning.
         tokens: Length of the text whose MACs are counted.
     """
     prunable = prunable_parameters(model)
@@ -33,6 +37,8 @@ def measure_cost(model: PreTrainedModel, folder: Path, *, trainable: int, tokens
         encoder_parameters=count(layers_of(model)),
         total_parameters=count(model),
         trainable_parameters=trainable,
+        stored_parameters=stored,
+        extra_passes=extra_passes,
         macs=macs(model, tokens),
         tokens=tokens,
         model_bytes=weights_bytes(folder),

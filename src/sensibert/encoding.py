@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from sensibert.errors import BackboneError
 
 Example = dict[str, Any]
-"""`input_ids`, `token_type_ids` where the model has them, and `labels`."""
+"""`input_ids`, `token_type_ids` where the model has them, and `labels`; an image has `pixel_values` instead."""
+
+Collate = Callable[[list[Example]], dict[str, Tensor]]
+"""Makes a batch of examples."""
 
 
 def encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
@@ -38,6 +41,10 @@ def mean_length(examples: list[Example]) -> int:
     """Mean number of tokens, rounded up."""
     total = sum(len(example["input_ids"]) for example in examples)
     return -(-total // len(examples))
+
+
+def _length(example: Example) -> int:
+    return len(example.get("input_ids", ()))  # images are all alike
 
 
 class Collator:
@@ -71,6 +78,19 @@ class Collator:
         return torch.tensor([gap + row if self.left else row + gap for row, gap in zip(rows, gaps, strict=True)])
 
 
+def collate_images(features: list[Example]) -> dict[str, Tensor]:
+    """A batch of images of one size: pixel_values [batch, channels, height, width], labels [batch]."""
+    return {
+        "pixel_values": torch.stack([torch.as_tensor(example["pixel_values"]) for example in features]),
+        "labels": torch.tensor([example["labels"] for example in features]),
+    }
+
+
+def collator(tokenizer: PreTrainedTokenizerBase | None) -> Collate:
+    """What makes batches: of texts, or of images where there is no tokenizer."""
+    return collate_images if tokenizer is None else Collator(tokenizer)
+
+
 class TrainingOrder(LengthGroupedSampler):
     """Shuffled batches of similar length, in an order that the seed and the epoch alone decide.
 
@@ -78,7 +98,7 @@ class TrainingOrder(LengthGroupedSampler):
     """
 
     def __init__(self, examples: list[Example], batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, lengths=[len(example["input_ids"]) for example in examples])
+        super().__init__(batch_size, lengths=[_length(example) for example in examples])
         self.seed = seed
         self.epoch = 0
 
@@ -93,19 +113,19 @@ class TrainingOrder(LengthGroupedSampler):
 
 
 def training_batches(
-    examples: list[Example], tokenizer: PreTrainedTokenizerBase, batch_size: int, seed: int
+    examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int, seed: int
 ) -> DataLoader[Any]:
     """The batches of a pass over the training data; `sampler.set_epoch` chooses the order of another pass."""
     sampler = TrainingOrder(examples, batch_size, seed)
-    return DataLoader(examples, batch_size=batch_size, sampler=sampler, collate_fn=Collator(tokenizer))  # type: ignore[arg-type]
+    return DataLoader(examples, batch_size=batch_size, sampler=sampler, collate_fn=collator(tokenizer))  # type: ignore[arg-type]
 
 
 def evaluation_batches(
-    examples: list[Example], tokenizer: PreTrainedTokenizerBase, batch_size: int
+    examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
     """Batches of similar length with the row numbers they hold."""
-    order = sorted(range(len(examples)), key=lambda row: len(examples[row]["input_ids"]))
-    collate = Collator(tokenizer)
+    order = sorted(range(len(examples)), key=lambda row: _length(examples[row]))
+    collate = collator(tokenizer)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield rows, collate([examples[row] for row in rows])

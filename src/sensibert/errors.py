@@ -32,6 +32,10 @@ class MaskError(SensibertError):
     """A mask cannot be made under the budget, or does not fit the model."""
 
 
+class TuningError(SensibertError):
+    """A tuning method does not fit the model or its budget."""
+
+
 class ArtifactError(SensibertError):
     """A file that another stage should have written is missing or damaged."""
 

@@ -36,7 +36,7 @@ def evaluate(
 
 
 def predict(
-    model: PreTrainedModel, examples: list[Example], tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
+    model: PreTrainedModel, examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int = 64
 ) -> np.ndarray:
     """The logits of a model in fp32, [examples, classes], in the order of the examples."""
     model.eval()

@@ -6,6 +6,7 @@ Nothing here imports torch: reading the parameters must stay instant.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
@@ -18,14 +19,17 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from sensibert.errors import ParamsError
 from sensibert.importance import CRITERIA
+from sensibert.models.architectures import ANATOMIES
 from sensibert.tasks import TASKS
-from sensibert.tuning import TUNING_METHODS
+from sensibert.tuning import BIAS_METHODS, PEFT_METHODS, TUNING_METHODS
 
 DENSE_BUDGET = 1.0
 """The budget of a cell that prunes nothing."""
@@ -81,6 +85,7 @@ def _is_a_fraction(value: float) -> float:
 TaskName = Annotated[str, _one_of("task", TASKS)]
 CriterionName = Annotated[str, _one_of("criterion", CRITERIA)]
 TuningName = Annotated[str, _one_of("tuning method", TUNING_METHODS)]
+PeftName = Annotated[str, _one_of("method with a budget of trained parameters", PEFT_METHODS)]
 Budget = Annotated[float, BeforeValidator(_written_as_a_float), AfterValidator(_is_a_fraction)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Unique = AfterValidator(_without_repeats)
@@ -177,6 +182,69 @@ class TrainingParams(Section):
     """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
 
 
+class MethodParams(Section):
+    """How a method fine-tunes."""
+
+    learning_rate: PositiveFloat
+    """The peak rate."""
+
+
+class LayerParams(MethodParams):
+    """A method that tunes some of the layers."""
+
+    layers: PositiveInt = 5
+    """Layers that train; the others stay as they were pre-trained."""
+
+
+class SurgicalParams(LayerParams):
+    """Surgical fine-tuning: the layers with the most Fisher information."""
+
+    samples: PositiveInt = 100
+    """Training examples that the layers are ranked by."""
+    per_parameter: bool = False
+    """Rank by the information per parameter, so that a large layer has no advantage."""
+
+
+class SptParams(MethodParams):
+    """Sensitivity-aware tuning (SPT)."""
+
+    rank: PositiveInt = 8
+    """Rank of a low-rank update, or bottleneck of an adapter."""
+    threshold: PositiveInt | None = None
+    """Sensitive weights from which a matrix gets a structured module; null takes the module's own size."""
+    samples: PositiveInt = 800
+    """Training examples that the weights are ranked by."""
+    batch_size: PositiveInt = 32
+    """Examples whose mean gradient is squared at once."""
+
+
+class Methods(Section):
+    """Learning rate and options of the methods; each method of the grid must stand here."""
+
+    sensitivity: MethodParams | None = None
+    mask: MethodParams | None = None
+    fisher: MethodParams | None = None
+    magnitude: MethodParams | None = None
+    random: MethodParams | None = None
+    full: MethodParams | None = None
+    head_only: MethodParams | None = None
+    bitfit: MethodParams | None = None
+    bitfit_frozen_classifier: MethodParams | None = None
+    bitfit_query_mlp: MethodParams | None = None
+    bitfit_query_mlp_frozen_classifier: MethodParams | None = None
+    surgical: SurgicalParams | None = None
+    last_layers: LayerParams | None = None
+    random_layers: LayerParams | None = None
+    lora: MethodParams | None = None
+    adapter: MethodParams | None = None
+    spt_lora: SptParams | None = None
+    spt_adapter: SptParams | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_named(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: settings for name, settings in serialize(self).items() if settings is not None}
+
+
 class StabilityParams(Section):
     """Scoring passes that are repeated to see whether their ranking holds."""
 
@@ -208,18 +276,24 @@ class Cell(NamedTuple):
     method: str
     """A criterion (the model is pruned by it) or a tuning method (the dense model is tuned by it)."""
     budget: float
+    """Kept fraction of the prunable parameters, or trained fraction of the backbone's for a method that has one."""
     seed: int
 
     @property
     def name(self) -> str:
         """A file-system name; the same as the DVC matrix gives it."""
-        budget = f"-{self.budget}" if self.is_pruned else ""
+        budget = f"-{self.budget}" if self.is_pruned or self.trains_a_budget else ""
         return f"{self.task}-{self.method}{budget}-{self.seed}"
 
     @property
     def is_pruned(self) -> bool:
         """Whether a criterion made this cell's model smaller."""
         return self.method in CRITERIA
+
+    @property
+    def trains_a_budget(self) -> bool:
+        """Whether this cell's budget is the fraction of the parameters that train."""
+        return self.method in PEFT_METHODS
 
 
 class Params(Section):
@@ -231,24 +305,25 @@ class Params(Section):
     criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)]
     budgets: Annotated[list[Budget], Unique, Field(min_length=1)]
     tuning: Annotated[list[TuningName], Unique, Field(min_length=1)]
+    peft: Annotated[list[PeftName], Unique] = []
+    peft_budgets: Annotated[list[Budget], Unique] = []
+    """Trained fraction of the backbone's parameters; the classifier's come on top."""
     data: DataParams
     model: ModelParams
     scoring: ScoringParams = ScoringParams()
     masking: MaskingParams = MaskingParams()
     training: TrainingParams = TrainingParams()
-    learning_rates: dict[str, PositiveFloat]
-    """Fine-tuning rate of each method."""
+    methods: Methods
     stability: StabilityParams
     deployment: DeploymentParams = DeploymentParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        methods = [*self.criteria, *self.tuning]
-        if missing := [method for method in methods if method not in self.learning_rates]:
-            raise ValueError(f"learning_rates has no entry for {', '.join(missing)}")
-        if unknown := [name for name in self.learning_rates if name not in {*CRITERIA, *TUNING_METHODS}]:
-            allowed = ", ".join([*CRITERIA, *TUNING_METHODS])
-            raise ValueError(f"learning_rates names the unknown method {', '.join(unknown)}; allowed: {allowed}")
+        methods = [*self.criteria, *self.tuning, *self.peft]
+        if missing := [method for method in methods if getattr(self.methods, method) is None]:
+            raise ValueError(f"methods has no entry for {', '.join(missing)}: give each its learning_rate")
+        if bool(self.peft) != bool(self.peft_budgets):
+            raise ValueError("peft and peft_budgets go together: name both, or leave both empty")
         pydocs = self.data.source == "pydocs"
         if wrong := [task for task in self.tasks if (TASKS[task].source == "pydocs") != pydocs]:
             allowed = ", ".join(name for name, task in TASKS.items() if (task.source == "pydocs") == pydocs)
@@ -263,6 +338,12 @@ class Params(Section):
                 raise ValueError(f"deployment.{name}: {others} is not in {name} ({allowed})")
         return self
 
+    def settings_of(self, method: str) -> MethodParams:
+        """Learning rate and options of a method of the grid."""
+        settings = getattr(self.methods, method)
+        assert isinstance(settings, MethodParams)
+        return settings
+
     def cells(self) -> list[Cell]:
         """Every cell of the grid, in the order of the tables."""
         return [
@@ -270,6 +351,12 @@ class Params(Section):
             for task in self.tasks
             for cell in (
                 *(Cell(task, method, DENSE_BUDGET, seed) for method in self.tuning for seed in self.seeds),
+                *(
+                    Cell(task, method, budget, seed)
+                    for budget in self.peft_budgets
+                    for method in self.peft
+                    for seed in self.seeds
+                ),
                 *(
                     Cell(task, criterion, budget, seed)
                     for budget in self.budgets
@@ -301,7 +388,24 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must hold a mapping of keys to values")
-    return parse_params(content, name=str(path))
+    params = parse_params(content, name=str(path))
+    _refuse_what_cannot_run(params, name=str(path))
+    return params
+
+
+def _refuse_what_cannot_run(params: Params, name: str) -> None:
+    """Refuse a method that does not fit a backbone whose config is at hand."""
+    config = Path(params.model.backbone) / "config.json"
+    methods = [method for method in params.tuning if method in BIAS_METHODS]
+    if not methods or not config.is_file():
+        return
+    content = json.loads(config.read_text(encoding="utf-8"))
+    anatomy = ANATOMIES.get(content.get("model_type"))
+    if anatomy and anatomy.bias_switches and not any(content.get(switch) for switch in anatomy.bias_switches):
+        raise ParamsError(
+            f"{name}: tuning: {', '.join(methods)} trains biases, and the encoder of model.backbone: "
+            f"{params.model.backbone} has none ({', '.join(anatomy.bias_switches)} are off in its config.json)"
+        )
 
 
 def parse_params(content: dict[str, Any], name: str = "params") -> Params:

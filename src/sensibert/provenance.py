@@ -25,7 +25,9 @@ PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "optuna",
     "pandas",
+    "peft",
     "pyarrow",
     "safetensors",
     "scikit-learn",
@@ -71,10 +73,12 @@ def collect(
         root: a folder of the git work tree.
 
     Returns:
-        A JSON-ready mapping; times are UTC in ISO 8601, `seconds` is wall time, `memory` is in bytes.
+        A JSON-ready mapping; times are UTC in ISO 8601, `seconds` is wall time, `peak_memory` (of the whole
+        process) and `memory` (of the machine) are in bytes.
     """
     return {
         "seconds": round(timer.seconds, 3),
+        "peak_memory": peak_memory(),
         "started": timer.started.isoformat(timespec="milliseconds"),
         "finished": timer.finished.isoformat(timespec="milliseconds"),
         "git": git_state(root),
@@ -87,6 +91,19 @@ def collect(
         "packages": package_versions(),
         "hardware": hardware(),
     }
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process held at once, in bytes: on the GPU where there is one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def params_hash(params: Mapping[str, Any]) -> str:

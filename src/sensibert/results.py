@@ -20,12 +20,26 @@ class Cost:
     """Parameters of the layers (embeddings, pooler and classifier apart)."""
     total_parameters: int
     trainable_parameters: int
+    stored_parameters: int
+    """Parameters that this task needs beside the pre-trained backbone, which other tasks share: all of a pruned or
+    fully tuned model; else those that trained, and the classifier."""
+    extra_passes: float
+    """Passes over the training data before fine-tuning: to score dimensions, or to choose what trains."""
     macs: int
     """Multiply-accumulate operations of one forward pass at `tokens` tokens."""
     tokens: int
     """Mean length of the task's training texts, rounded up."""
     model_bytes: int
     """Size of the saved weights."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What fine-tuning took on the machine at hand; measured, so not deterministic."""
+
+    seconds: float
+    peak_memory: int | None
+    """Bytes of the process, on its GPU where there is one; None where the system does not tell."""
 
 
 @dataclass(frozen=True)

@@ -395,7 +395,7 @@ def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
     if cell.is_pruned:
         sections |= params.model_dump(mode="json", include={"scoring", "masking"})
         sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(cell.method)}
-    return {**cell._asdict(), "learning_rate": params.learning_rates[cell.method], **sections}
+    return {**cell._asdict(), **params.settings_of(cell.method).model_dump(), **sections}
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,10 +15,11 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.artifacts import write_json
 from sensibert.dropout import cheap_dropout
-from sensibert.encoding import Collator, Example, TrainingOrder
+from sensibert.encoding import Example, TrainingOrder, collator
 from sensibert.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
-from sensibert.params import Precision, TrainingParams
-from sensibert.tuning import freeze_all_but
+from sensibert.params import DENSE_BUDGET, MethodParams, Precision, TrainingParams
+from sensibert.tuning import attach
+from sensibert.tuning.base import Context, classifier_parameters
 from sensibert.used_rows import only_used_rows
 
 LOGS_PER_RUN = 50
@@ -33,6 +34,12 @@ class Training:
     """The training curve: step, epoch, loss and learning_rate."""
     steps: int
     trainable_parameters: int
+    stored_parameters: int
+    """What must be kept for this task beside the pre-trained backbone: all that trained, and the whole classifier."""
+    extra_passes: float
+    """Passes over the training data before the training, to choose what trains."""
+    chosen: dict[str, Any]
+    """What the method chose: layers, a rank, entries of matrices."""
     precision: Precision
     """What `auto` became."""
     resumed_at_step: int
@@ -42,13 +49,14 @@ class Training:
 def fine_tune(
     model: PreTrainedModel,
     examples: list[Example],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     settings: TrainingParams,
     *,
     method: str,
-    learning_rate: float,
+    options: MethodParams,
     seed: int,
     checkpoints: Path,
+    budget: float = DENSE_BUDGET,
     resume: bool = True,
 ) -> Training:
     """Tune a model in place: AdamW, linear warm-up and decay, length-grouped batches.
@@ -56,27 +64,35 @@ def fine_tune(
     Args:
         model: A dense or slim model; a slim one needs no mask, its dimensions are gone.
         examples: Training data.
-        tokenizer: Pads the batches.
+        tokenizer: Pads the batches; None for images.
         settings: Epochs, batch size and the like.
         method: A tuning method, which says what trains.
-        learning_rate: The peak rate.
-        seed: Of the order of the data and of dropout.
+        options: Its learning rate, and what else it can be told.
+        seed: Of the order of the data, of dropout, and of what the method adds to the model.
         checkpoints: Scratch folder; removed when the run is complete.
+        budget: Trained fraction of the backbone's parameters, for a method that has such a budget.
         resume: Go on from the last checkpoint in `checkpoints` if it belongs to this very run.
+
+    Raises:
+        TuningError: the method does not fit the model, or its budget is too small.
     """
-    freeze_all_but(model, method)
     precision = resolve_precision(settings.precision, best_device())
-    run = {"method": method, "learning_rate": learning_rate, "seed": seed, "precision": precision}
+    run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
     checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
     make_deterministic(seed)
     keep_for_reuse()
-    arguments = _arguments(settings, learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings))
+    attached = attach(model, method, Context(examples, tokenizer, options, budget, seed))
+    trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    make_deterministic(seed)  # the training is the same whatever the method drew
+    arguments = _arguments(
+        settings, options.learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)
+    )
     with only_used_rows(model, examples), cheap_dropout(model):
         trainer = _Trainer(
             model=model,
             args=arguments,
             train_dataset=examples,  # type: ignore[arg-type]
-            data_collator=Collator(tokenizer),
+            data_collator=collator(tokenizer),
             processing_class=tokenizer,
         )
         trainer.remove_callback(ProgressCallback)
@@ -85,10 +101,15 @@ def fine_tune(
     for name in ("forward", "_original_forward"):  # Accelerate leaves the model computing in bf16 for good
         vars(model).pop(name, None)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    frozen_classifier = classifier_parameters(model) - trained.keys()
+    attached.merge()
     return Training(
         log=[_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry],
         steps=trainer.state.global_step,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=sum(trained.values()),
+        stored_parameters=sum(trained.values()) + sum(model.get_parameter(name).numel() for name in frozen_classifier),
+        extra_passes=attached.extra_passes,
+        chosen=attached.chosen,
         precision=precision,
         resumed_at_step=int(checkpoint.rsplit("-", 1)[-1]) if checkpoint else 0,
     )

@@ -13,7 +13,7 @@ import pytest
 from sensibert.report.tables import COLUMNS
 
 METHODS = ("sensitivity", "magnitude")
-CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
+CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-spt_lora-0.1-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
 ALL_STAGES = {
     "download@sst2",
     "score@sst2-0",
@@ -23,10 +23,12 @@ ALL_STAGES = {
     "finetune@sst2-magnitude-0.5-0",
     "finetune_dense@sst2-full-0",
     "finetune_dense@sst2-bitfit-0",
+    "finetune_peft@sst2-spt_lora-0.1-0",
     "evaluate@sst2-sensitivity-0.5-0",
     "evaluate@sst2-magnitude-0.5-0",
     "evaluate_dense@sst2-full-0",
     "evaluate_dense@sst2-bitfit-0",
+    "evaluate_peft@sst2-spt_lora-0.1-0",
     "bench",
     "compare",
     "rescore@sst2-0",
@@ -88,8 +90,10 @@ def test_it_leaves_every_file(tree, first_lock):
 
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS
+    assert (table["peak_memory"] > 1e8).all()
+    assert table["extra_passes"].round(2).tolist() == [0, 0, 0.22, 1, 0]
     assert table["latency_ms"].isna().all()  # nothing is deployed
-    assert list(table["method"]) == ["full", "bitfit", "sensitivity", "magnitude"]
+    assert list(table["method"]) == ["full", "bitfit", "spt_lora", "sensitivity", "magnitude"]
     assert table["prunable_kept"].between(0.47, 0.5).sum() == 2
     written = {path.name for path in tree.reports.iterdir()}
     assert written >= {"table.md", "table.tex", "significance.csv", "stability.csv", "stability.md"}
@@ -106,7 +110,7 @@ def test_dvc_shows_what_there_is(tree):
     shown = json.loads(tree.run("dvc", "metrics", "show", "--json"))[""]["data"]
     for path, entry in shown.items():
         assert entry["data"] == json.loads((tree.root / path).read_text())
-    assert {entry["data"]["method"] for entry in shown.values()} == {"full", "bitfit", *METHODS}
+    assert {entry["data"]["method"] for entry in shown.values()} == {"full", "bitfit", "spt_lora", *METHODS}
 
     output = tree.run("dvc", "plots", "show")
     assert "failed" not in output
@@ -176,17 +180,17 @@ def test_the_grid_grows_and_shrinks(tree):
     tree.set_params(budgets=[0.5, 0.33])
     added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
     assert tree.repro() == added | SUMMARIES
-    assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.33}
+    assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.33, 0.1}
     tree.commit()
 
     tree.set_params(budgets=[0.33])
     assert tree.repro() == SUMMARIES
     assert (tree.data / "results" / "sst2-magnitude-0.5-0" / "metrics.json").is_file(), "a stale file stays"
-    assert set(table_of(tree)["budget"]) == {1.0, 0.33}, "and is ignored"
+    assert set(table_of(tree)["budget"]) == {1.0, 0.33, 0.1}, "and is ignored"
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
     assert ran | {"bench"} == SUMMARIES  # the latencies of nothing are in the cache
-    assert set(table_of(tree)["budget"]) == {1.0, 0.5}
+    assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.1}
     _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
     (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])
     assert experiment["name"] == "only-a-half"

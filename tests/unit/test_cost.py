@@ -56,7 +56,7 @@ def test_the_dense_model_of_a_slim_one_is_known_without_its_weights(tiny_model, 
 def test_the_kept_fraction_is_the_mask_s(tiny_model, mask, tmp_path):
     small = slim(tiny_model, mask)
     small.save_pretrained(tmp_path)
-    cost = measure_cost(small, tmp_path, trainable=5, tokens=9)
+    cost = measure_cost(small, tmp_path, trainable=5, stored=7, extra_passes=1.5, tokens=9)
     assert cost.prunable_kept == mask.kept_fraction
     assert cost.prunable_parameters == mask.kept_cost
     assert cost.total_parameters == sum(parameter.numel() for parameter in small.parameters())
@@ -67,7 +67,7 @@ def test_the_kept_fraction_is_the_mask_s(tiny_model, mask, tmp_path):
 
 def test_the_dense_model_keeps_everything(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path)
-    cost = measure_cost(tiny_model, tmp_path, trainable=0, tokens=4)
+    cost = measure_cost(tiny_model, tmp_path, trainable=0, stored=0, extra_passes=0.0, tokens=4)
     assert cost.prunable_kept == 1
 
 

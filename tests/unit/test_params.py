@@ -1,11 +1,14 @@
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sensibert.errors import ParamsError
-from sensibert.params import Cell, load_params, parse_params
+from sensibert.importance import CRITERIA
+from sensibert.params import Cell, Methods, load_params, parse_params
+from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 CONTENT = {
     "profile": "small",
@@ -17,7 +20,7 @@ CONTENT = {
     "data": {"source": "local", "directory": "glue"},
     "model": {"backbone": "minilm-l6"},
     "masking": {"rank_by": {"magnitude": "score_per_parameter"}},
-    "learning_rates": {"full": 1e-4, "sensitivity": 2e-4, "magnitude": 2e-4},
+    "methods": {name: {"learning_rate": 2e-4} for name in ("full", "sensitivity", "magnitude")},
     "stability": {"tasks": ["sst2"], "seeds": [0, 1], "epochs": [1]},
 }
 
@@ -66,10 +69,28 @@ def test_the_cells_are_the_whole_grid_once():
     assert len({cell.name for cell in cells}) == len(cells)
 
 
+def test_a_method_that_cannot_run_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "modernbert", "attention_bias": False}))
+    content = CONTENT | {"model": {"backbone": str(tmp_path)}, "tuning": ["full", "bitfit"]}
+    content["methods"] = content["methods"] | {"bitfit": {"learning_rate": 1e-3}}
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(
+        ParamsError, match=r"tuning: bitfit trains biases, and the encoder of model.backbone: .* has none"
+    ):
+        load_params(file)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "modernbert", "attention_bias": True}))
+    assert load_params(file).tuning == ["full", "bitfit"]
+
+
+def test_every_method_has_its_settings():
+    assert set(Methods.model_fields) == {*CRITERIA, *TUNING_METHODS, *PEFT_METHODS}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("budget", 0.4, "budget: unknown key; allowed: profile, tasks, seeds, criteria, budgets, tuning, data"),
+        ("budget", 0.4, "budget: unknown key; allowed: profile, tasks, seeds, criteria, budgets, tuning, peft"),
         ("data.split", "x", "data.split: unknown key; allowed: source, directory, watch, revision, max_train"),
         ("stability.budgets", [], "stability.budgets: unknown key; allowed: tasks, seeds, epochs, criteria"),
         ("budgets", [0.4, 0.0], "budgets.1: a budget is the fraction that is kept: above 0.0, at most 1.0 (found 0.0)"),
@@ -89,7 +110,9 @@ def test_the_cells_are_the_whole_grid_once():
         ("criteria", ["snip"], "criteria.0: unknown criterion 'snip'; allowed: sensitivity, mask, fisher, magnitude"),
         ("tasks", ["sst"], "tasks.0: unknown task 'sst'; allowed: cola, sst2, mrpc"),
         ("tasks", ["docs_match"], "tasks: docs_match does not come from data.source: local, which has cola, sst2"),
-        ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, bitfit"),
+        ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, head_only, bitfit"),
+        ("peft", ["full"], "peft.0: unknown method with a budget of trained parameters 'full'; allowed: lora, adapter"),
+        ("peft_budgets", [0.01], "peft and peft_budgets go together: name both, or leave both empty"),
         ("masking.rank_by.snip", "score", "masking.rank_by.snip: unknown criterion 'snip'; allowed: sensitivity"),
         ("masking.rank_by.mask", "best", "masking.rank_by.mask: Input should be 'score' or 'score_per_parameter'"),
         ("masking.allocation", "even", "masking.allocation: Input should be 'global', 'per_group' or 'per_layer'"),
@@ -103,10 +126,11 @@ def test_the_cells_are_the_whole_grid_once():
         ("data", None, "data: must be a mapping of keys to values (found None)"),
         ("model", {}, "model.backbone: this key is required"),
         ("profile", "My Profile", "profile: String should match pattern"),
-        ("learning_rates", {"full": 1e-4}, "learning_rates has no entry for sensitivity, magnitude"),
-        ("learning_rates.adam", 1e-4, "learning_rates names the unknown method adam; allowed: sensitivity"),
-        ("learning_rates.full", 0, "learning_rates.full: Input should be greater than 0 (found 0)"),
-        ("learning_rates.full", float("inf"), "learning_rates.full: Input should be a finite number (found inf)"),
+        ("methods", {"full": {"learning_rate": 1e-4}}, "methods has no entry for sensitivity, magnitude"),
+        ("methods.adam", {"learning_rate": 1e-4}, "methods.adam: unknown key; allowed: sensitivity, mask"),
+        ("methods.full.layers", 2, "methods.full.layers: unknown key; allowed: learning_rate"),
+        ("methods.full.learning_rate", 0, "methods.full.learning_rate: Input should be greater than 0 (found 0)"),
+        ("methods.full.learning_rate", float("inf"), "methods.full.learning_rate: Input should be a finite"),
         ("training.precision", "fp16", "training.precision: Input should be 'auto', 'fp32' or 'bf16' (found 'fp16')"),
         ("stability.tasks", ["cola"], "stability.tasks: cola is not in tasks (sst2, mrpc)"),
         ("stability.seeds", [0], "stability: stability needs at least two scorings to compare: add a seed or an epoch"),

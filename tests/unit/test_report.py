@@ -20,9 +20,9 @@ from sensibert.report.gather import (
     gather,
     gather_correct,
     gather_deployed,
+    gather_efforts,
     gather_masks,
     gather_scores,
-    gather_seconds,
 )
 from sensibert.report.plots import (
     kept_table,
@@ -39,7 +39,7 @@ from sensibert.report.tables import (
     write_stability,
     write_tables,
 )
-from sensibert.results import Cost, Deployed, Result
+from sensibert.results import Cost, Deployed, Effort, Result
 from sensibert.stability import Run, agreement, spearman_matrix
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -66,8 +66,8 @@ def params(**changes):
         "stability": {"tasks": ["sst2"], "seeds": [0, 1], "epochs": [1, 2]},
         **changes,
     }
-    methods = [*content["criteria"], *content["tuning"]]
-    return parse_params({**content, "learning_rates": dict.fromkeys(methods, 1e-4)})
+    methods = [*content["criteria"], *content["tuning"], *content.get("peft", [])]
+    return parse_params({**content, "methods": {name: {"learning_rate": 1e-4} for name in methods}})
 
 
 def result_of(cell):
@@ -75,17 +75,20 @@ def result_of(cell):
     total = OTHER + round(PRUNABLE * cell.budget)
     trainable = 3_330 if cell.method == "bitfit" else total
     metric = "matthews_correlation" if cell.task == "cola" else "accuracy"
-    cost = Cost(PRUNABLE, cell.budget, PRUNABLE, total, trainable, macs=1, tokens=20, model_bytes=4 * total)
+    sizes = (PRUNABLE, cell.budget, PRUNABLE, total, trainable)
+    passes = 1.0 if cell.method == "sensitivity" else 0.0
+    cost = Cost(*sizes, stored_parameters=trainable, extra_passes=passes, macs=1, tokens=20, model_bytes=4 * total)
     return Result(*cell, {metric: values[cell.seed], "other": 1.0}, metric, 872, cost)
 
 
-def seconds_of(cell):
-    return (100.0 if cell.seed == 0 else 300.0) * (cell.budget if cell.is_pruned else 1.0)
+def effort_of(cell):
+    seconds = (100.0 if cell.seed == 0 else 300.0) * (cell.budget if cell.is_pruned else 1.0)
+    return Effort(seconds, peak_memory=2_000_000_000 + cell.seed)
 
 
 def table_of(some_params):
     cells = some_params.cells()
-    return comparison_table([result_of(cell) for cell in cells], {cell: seconds_of(cell) for cell in cells})
+    return comparison_table([result_of(cell) for cell in cells], {cell: effort_of(cell) for cell in cells})
 
 
 def row_of(table, method, budget):
@@ -111,7 +114,8 @@ def test_the_rows_and_columns_are_those_promised():
     table = table_of(params())
     assert list(table.columns) == [
         "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
-        "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+        "prunable_kept", "trainable_parameters", "stored_parameters", "total_parameters",
+        "extra_passes", "relative_time", "peak_memory",
         "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
     ]  # fmt: skip
     assert list(zip(table["method"], table["budget"], strict=True)) == [
@@ -130,7 +134,19 @@ def test_means_differences_and_costs_are_exact():
     assert row["vs_full"] == -2.5
     assert row["prunable_kept"] == 0.4
     assert row["total_parameters"] == row["trainable_parameters"] == 16_000_000
+    assert row["stored_parameters"] == 16_000_000
     assert row["relative_time"] == pytest.approx(0.4)
+    assert (row["extra_passes"], row["peak_memory"]) == (1.0, 2_000_000_000.5)
+
+
+def test_methods_with_a_budget_of_trained_parameters_stand_behind_the_dense_ones(tmp_path):
+    table = table_of(params(tasks=["sst2"], peft=["lora", "spt_lora"], peft_budgets=[0.0025, 0.01], seeds=[0]))
+    assert list(zip(table["method"], table["budget"], strict=True))[:6] == [
+        ("full", 1.0), ("bitfit", 1.0), ("lora", 0.01), ("spt_lora", 0.01), ("lora", 0.0025), ("spt_lora", 0.0025),
+    ]  # fmt: skip
+    assert table["vs_magnitude"][:6].isna().all()
+    write_tables(table, tmp_path)
+    assert "| lora        |    0.25% |" in (tmp_path / "table.md").read_text()
 
 
 def test_a_difference_that_does_not_apply_is_empty():
@@ -173,14 +189,18 @@ def test_the_markdown_reads_well(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     rows = [[field.strip() for field in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     headers = [row for row in rows if row[0] == "Method"]
-    assert [header[2] for header in headers] == ["Accuracy (%)", "Matthews correlation (\N{MULTIPLICATION SIGN}100)"]
-    assert len(rows) - len(headers) == len(table)
+    matthews = "Matthews correlation (\N{MULTIPLICATION SIGN}100)"
+    assert [header[2] for header in headers] == ["Accuracy (%)", "Trainable", matthews, "Trainable"]
+    assert len(rows) - len(headers) == 2 * len(table)
     assert "## sst2" in lines
     assert "## cola" in lines
-    bitfit = "bitfit|dense|88.5 ± 0.7|–|−2.5|100.0%|3,330|22.00 M|1.00×|88.0 MB"  # noqa: RUF001
-    sensitivity = "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|16.00 M|0.40×|64.0 MB"  # noqa: RUF001
-    assert bitfit.split("|") in rows
-    assert sensitivity.split("|") in rows
+    for row in (
+        "bitfit|dense|88.5 ± 0.7|–|−2.5|100.0%|22.00 M|88.0 MB",  # noqa: RUF001
+        "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|64.0 MB",  # noqa: RUF001
+        "bitfit|dense|3,330|3,330|0|1.00×|2.00 GB",  # noqa: RUF001
+        "sensitivity|0.4×|16.00 M|16.00 M|1|0.40×|2.00 GB",  # noqa: RUF001
+    ):
+        assert row.split("|") in rows
     assert sum("fractions of the prunable parameters" in line for line in lines) == 2
 
 
@@ -190,12 +210,12 @@ def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     text = (tmp_path / "table.tex").read_text()
     assert text.startswith("\\begin{table}")
     opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
-    assert sorted(opened) == sorted(closed) == ["table", "table", "tabular", "tabular"]
-    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 2
+    assert sorted(opened) == sorted(closed) == 4 * ["table"] + 4 * ["tabular"]
+    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 4
     assert text.isascii()
     body = [line for line in text.splitlines() if line.endswith("\\\\")]
-    assert len(body) == len(table) + 2
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {9}
+    assert len(body) == 2 * len(table) + 4
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {7, 6}
     assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
     assert text.count("{") == text.count("}")
 
@@ -215,7 +235,7 @@ def test_a_deployed_model_shows_its_latency_and_what_int8_makes_of_it(tmp_path):
         for cell in some.deployed_cells()
         for entry in (deployed_of(cell), deployed_of(cell, "onnx", 0.002), deployed_of(cell, "onnx-int8", 0.001))
     ]
-    table = comparison_table(list(map(result_of, cells)), {cell: seconds_of(cell) for cell in cells}, deployed)
+    table = comparison_table(list(map(result_of, cells)), {cell: effort_of(cell) for cell in cells}, deployed)
     row = row_of(table, "sensitivity", 0.4)
     assert row[["latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean"]].tolist() == [4.0, 10_000_000, 1.0, 81.0]
     write_tables(table, tmp_path)
@@ -276,7 +296,7 @@ def test_one_seed_is_tested_by_mcnemar_where_answers_are_right_or_wrong():
 def write_grid(paths, some_params):
     for cell in some_params.cells():
         write_json(paths.metrics(cell), result_of(cell).to_dict())
-        write_json(paths.provenance("finetune", cell.name), {"seconds": seconds_of(cell), "started": "today"})
+        write_json(paths.provenance("finetune", cell.name), asdict(effort_of(cell)) | {"started": "today"})
 
 
 def test_the_grid_is_read_in_order_and_stale_files_are_ignored(tmp_path):
@@ -284,7 +304,7 @@ def test_the_grid_is_read_in_order_and_stale_files_are_ignored(tmp_path):
     write_grid(paths, params(budgets=[0.2, 0.4, 0.8], seeds=[0, 1]))
     results = gather(paths, wanted)
     assert [result.cell for result in results] == wanted.cells()
-    assert gather_seconds(paths, wanted) == {cell: seconds_of(cell) for cell in wanted.cells()}
+    assert gather_efforts(paths, wanted) == {cell: effort_of(cell) for cell in wanted.cells()}
 
 
 def test_all_missing_cells_are_named_at_once(tmp_path):
@@ -318,8 +338,8 @@ def test_damaged_files_are_named(tmp_path, content):
     paths.provenance("finetune", cell.name).write_text(content)
     with pytest.raises(ArtifactError, match=r"metrics\.json"):
         gather(paths, wanted)
-    with pytest.raises(ArtifactError, match=f"{cell.name}.json names no `seconds`"):
-        gather_seconds(paths, wanted)
+    with pytest.raises(ArtifactError, match=f"{cell.name}.json is no provenance"):
+        gather_efforts(paths, wanted)
 
 
 def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):

@@ -61,7 +61,7 @@ def params(**stability):
             "data": {"source": "hub"},
             "model": {"backbone": "any"},
             "masking": {"rank_by": {"mask": "score_per_parameter"}},
-            "learning_rates": {"sensitivity": 1e-4, "full": 1e-4},
+            "methods": {"sensitivity": {"learning_rate": 1e-4}, "full": {"learning_rate": 1e-4}},
             "stability": {"tasks": ["sst2"], "seeds": [0, 1], "epochs": [1, 2], "criteria": ["sensitivity"]}
             | stability,
         }

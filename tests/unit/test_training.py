@@ -13,11 +13,16 @@ from sensibert.masks import make_mask
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.slim import slim
-from sensibert.params import TrainingParams
+from sensibert.params import MethodParams, SptParams, SurgicalParams, TrainingParams
 from sensibert.tasks import TASKS
 from sensibert.training import fine_tune
+from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 SETTINGS = TrainingParams(epochs=2, batch_size=8, precision="fp32", checkpoint_steps=5)
+OPTIONS = {
+    **dict.fromkeys(("surgical", "last_layers", "random_layers"), SurgicalParams(learning_rate=1e-3, layers=1)),
+    **dict.fromkeys(("spt_lora", "spt_adapter"), SptParams(learning_rate=1e-3, rank=1)),
+}
 STEPS_PER_EPOCH = 10  # 80 rows in batches of 8
 
 
@@ -32,7 +37,7 @@ def new_model(seed=0):
 
 
 def train(model, examples, checkpoints, settings=SETTINGS, **options):
-    options = {"method": "full", "learning_rate": 1e-3, "seed": 0, **options}
+    options = {"method": "full", "options": MethodParams(learning_rate=1e-3), "seed": 0, **options}
     tokenizer = load_tokenizer("tiny-bert")
     return fine_tune(model, examples, tokenizer, settings, checkpoints=checkpoints, **options)
 
@@ -85,7 +90,7 @@ def new_slim_model():
 def test_the_loss_falls(examples, tmp_path):
     model = new_model()
     settings = TrainingParams(epochs=8, batch_size=8, precision="fp32")
-    training = train(model, examples, tmp_path / "checkpoints", settings, learning_rate=3e-3)
+    training = train(model, examples, tmp_path / "checkpoints", settings, options=MethodParams(learning_rate=3e-3))
     assert training.steps == 8 * STEPS_PER_EPOCH
     assert training.log[-1]["loss"] < 0.2 * training.log[0]["loss"]
     assert [point["step"] for point in training.log] == list(range(1, 81))
@@ -114,11 +119,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(examples, tmp_path, kil
     assert training.steps == 2 * STEPS_PER_EPOCH
 
 
-@pytest.mark.parametrize(("make_model", "method"), [(new_model, "bitfit"), (new_slim_model, "full")])
+OTHER_KINDS = [(new_model, method) for method in (*TUNING_METHODS, *PEFT_METHODS)] + [(new_slim_model, "full")]
+
+
+@pytest.mark.parametrize(("make_model", "method"), OTHER_KINDS)
 def test_killed_runs_of_other_kinds_go_on_too(examples, tmp_path, killed_after, make_model, method):
     whole = make_model()
-    train(whole, examples, tmp_path / "whole", method=method)
-    model, training = killed_and_resumed(make_model, examples, tmp_path / "killed", killed_after, 13, method=method)
+    kind = {"method": method, "options": OPTIONS.get(method, MethodParams(learning_rate=1e-3)), "budget": 0.1}
+    train(whole, examples, tmp_path / "whole", **kind)
+    model, training = killed_and_resumed(make_model, examples, tmp_path / "killed", killed_after, 13, **kind)
     assert training.resumed_at_step == 10
     assert same_weights(model, whole)
 
@@ -131,7 +140,7 @@ def test_a_checkpoint_of_another_run_is_not_used(examples, tmp_path, killed_afte
     other_runs = {
         "data": {"examples": examples[::-1]},
         "weights": {"model": new_model(seed=1)},
-        "learning rate": {"learning_rate": 2e-3},
+        "learning rate": {"options": MethodParams(learning_rate=2e-3)},
         "seed": {"seed": 1},
         "method": {"method": "bitfit"},
         "settings": {"settings": SETTINGS.model_copy(update={"weight_decay": 0.0})},

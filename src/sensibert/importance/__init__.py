@@ -20,6 +20,9 @@ CRITERIA: dict[str, str] = {
 }
 """Name of each criterion and the class that implements it, imported when it is used."""
 
+DATA_FREE = ("magnitude", "random")
+"""The criteria that need no pass over the training data."""
+
 
 def criterion_class(name: str) -> type[Criterion]:
     """The class that implements a criterion."""

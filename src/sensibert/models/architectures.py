@@ -61,6 +61,8 @@ class Anatomy:
     """Whether every head must stay, since something that all layers share counts on their number."""
     keeps_head_size: bool = False
     """Whether a head stays whole or goes, since its dimensions are not alike (rotary positions)."""
+    bias_switches: tuple[str, ...] = ()
+    """The entries of the config that give the encoder its biases, off by default; empty where it always has some."""
 
     @property
     def size_attribute(self) -> str:
@@ -137,6 +139,7 @@ ANATOMIES: dict[str, Anatomy] = {
         head_holder="attn",
         attributes={"head_dim": "size"},
         keeps_head_size=True,
+        bias_switches=("attention_bias", "mlp_bias", "norm_bias"),
     ),
     "mpnet": Anatomy(
         layers="encoder.layer",

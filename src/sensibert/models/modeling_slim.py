@@ -1,4 +1,4 @@
-"""Slim models: stock Transformers classes whose linear layers have sizes of their own.
+"""Slim models: stock Transformers classes whose linear layers have sizes of their own, or adapters.
 
 Self-contained: `save_pretrained` puts a copy of this file beside the weights, and that copy is all it takes
 to load them with `from_pretrained(folder, trust_remote_code=True)`. Made by sensibert.
@@ -25,6 +25,29 @@ def resize(model: Any) -> None:
     for path, attributes in model.config.slim_attributes.items():
         for name, value in attributes.items():
             setattr(model.get_submodule(path), name, value)
+    for path, bottleneck in getattr(model.config, "adapters", {}).items():
+        add_adapter(model.get_submodule(path), bottleneck)
+
+
+def add_adapter(linear: Any, bottleneck: int) -> None:
+    """Give a linear layer a bottleneck adapter behind it; at first it adds nothing to the output."""
+    outputs = linear.nf if isinstance(linear, Conv1D) else linear.out_features
+    linear.__class__ = adapted_class(type(linear))
+    linear.down = nn.Linear(outputs, bottleneck)
+    linear.up = nn.Linear(bottleneck, outputs)
+    nn.init.zeros_(linear.up.weight)
+    nn.init.zeros_(linear.up.bias)
+
+
+@cache
+def adapted_class(linear: Any) -> Any:
+    """The linear layer whose output h becomes h + up(gelu(down(h))) (arXiv 1902.00751)."""
+
+    def forward(self: Any, inputs: Any) -> Any:
+        hidden = linear.forward(self, inputs)
+        return hidden + self.up(nn.functional.gelu(self.down(hidden)))
+
+    return type(f"Adapted{linear.__name__}", (linear,), {"forward": forward, "__module__": __name__})
 
 
 @cache

@@ -29,16 +29,23 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
     """
     check_fit(model, mask)
     small = copy.deepcopy(model)
-    if not is_slim(model):
-        small.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
-        # In place, since the layers hold the same config.
-        small.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
+    become_slim(small)
     modules = prunable_modules(small)
     for key, shape in mask.shapes().items():
         module = modules[key]
         _cut(module, torch.from_numpy(mask.keep[key].reshape(-1)).nonzero().squeeze(1), shape)
     small.config.slim_linears, small.config.slim_attributes = _sizes(small)
     return small
+
+
+def become_slim(model: PreTrainedModel) -> None:
+    """Turn a stock model, in place, into one whose config says how its layers differ from the stock ones."""
+    if is_slim(model):
+        return
+    # The config in place, since the layers hold the same one.
+    model.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
+    model.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
+    model.config.slim_linears, model.config.slim_attributes, model.config.adapters = {}, {}, {}
 
 
 def is_slim(model: PreTrainedModel) -> bool:
@@ -56,7 +63,7 @@ def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
     if not is_slim(model):
         return model.config
     content = model.config.to_dict()
-    for name in ("model_type", "slim_linears", "slim_attributes", "auto_map"):
+    for name in ("model_type", "slim_linears", "slim_attributes", "adapters", "auto_map"):
         content.pop(name, None)
     stock: type[PreTrainedConfig] = type(model.config).__mro__[1]
     return stock.from_dict(content)

@@ -17,7 +17,7 @@ from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_sco
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask
 from sensibert.params import Cell, Params
-from sensibert.results import Deployed, Result
+from sensibert.results import Deployed, Effort, Result
 from sensibert.stability import Run
 from sensibert.tasks import TASKS
 
@@ -34,15 +34,15 @@ def gather(paths: Paths, params: Params) -> list[Result]:
     return [_read_result(paths.metrics(cell), cell) for cell in cells]
 
 
-def gather_seconds(paths: Paths, params: Params) -> dict[Cell, float]:
-    """Fine-tuning time of every cell in seconds.
+def gather_efforts(paths: Paths, params: Params) -> dict[Cell, Effort]:
+    """What the fine-tuning of every cell took.
 
     Raises:
         ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
     """
     files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
-    _require("fine-tuning time", ((cell.name, path) for cell, path in files.items()))
-    return {cell: _read_seconds(path) for cell, path in files.items()}
+    _require("provenance of a fine-tuning", ((cell.name, path) for cell, path in files.items()))
+    return {cell: _read_effort(path) for cell, path in files.items()}
 
 
 def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def _read_correct(path: Path) -> np.ndarray:
     return (predictions["label"] == predictions["prediction"]).to_numpy()
 
 
-def _read_seconds(path: Path) -> float:
+def _read_effort(path: Path) -> Effort:
     content = read_json(path)
     try:
-        return float(content["seconds"])
-    except (TypeError, KeyError, ValueError):
-        raise ArtifactError(f"{path} names no `seconds`; delete it and run `dvc repro`") from None
+        return Effort(float(content["seconds"]), content["peak_memory"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{path} is no provenance ({error}); delete it and run `dvc repro`") from None

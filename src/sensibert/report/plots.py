@@ -25,7 +25,7 @@ from sensibert.report.labels import TIMES, metric_label, words
 from sensibert.report.tables import REFERENCE_TUNING
 from sensibert.results import Result
 from sensibert.statistics import spread
-from sensibert.tuning import TUNING_METHODS
+from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 CURVE_COLUMNS = ("task", "method", "budget", "seed", "metric", "value")
 """Columns of budget_curve.csv: one row per cell; `metric` names the primary metric, `value` is its value."""
@@ -155,8 +155,9 @@ def _draw_budget_panel(panel: Axes, curve: pd.DataFrame) -> None:
         # A small shift to the side keeps error bars of the same budget apart.
         shift = (place - (len(criteria) - 1) / 2) * 0.12 * margin
         _draw_criterion(panel, criterion, pruned[pruned["method"] == criterion], shift)
-    for method, rows in dense.groupby("method", sort=False):
-        _draw_dense(panel, str(method), rows["value"].tolist())
+    for (method, budget), rows in dense.groupby(["method", "budget"], sort=False):
+        name = f"{method} {budget:.2%}" if method in PEFT_METHODS else str(method)
+        _draw_dense(panel, name, rows["value"].tolist())
 
 
 def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: float) -> None:
@@ -190,8 +191,8 @@ def _draw_dense(panel: Axes, method: str, values: list[float]) -> None:
         panel.axhline(measured.mean, color=_INK, linewidth=1.4)
         _name_line(panel, method, measured.mean, _INK)
     else:
-        others = [name for name in TUNING_METHODS if name != REFERENCE_TUNING]
-        dashes = _DASHES[others.index(method) % len(_DASHES)]
+        others = [name for name in (*TUNING_METHODS, *PEFT_METHODS) if name != REFERENCE_TUNING]
+        dashes = _DASHES[others.index(method.partition(" ")[0]) % len(_DASHES)]
         panel.axhline(measured.mean, color=_MUTED, linewidth=1.3, linestyle=dashes)
         _name_line(panel, method, measured.mean, _MUTED)
 

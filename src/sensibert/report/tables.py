@@ -14,23 +14,26 @@ from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
 from sensibert.params import DENSE_BUDGET, Cell
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.results import Deployed, Result
+from sensibert.results import Deployed, Effort, Result
 from sensibert.stability import ALL_LAYERS, verdicts
 from sensibert.statistics import mcnemar, paired_difference, spread
+from sensibert.tuning import PEFT_METHODS
 
 COLUMNS = (
     "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
-    "prunable_kept", "trainable_parameters", "total_parameters", "relative_time",
+    "prunable_kept", "trainable_parameters", "stored_parameters", "total_parameters",
+    "extra_passes", "relative_time", "peak_memory",
     "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
 )  # fmt: skip
 """Columns of the comparison table.
 
 `method` is a criterion or a tuning method, `metric` the task's primary metric; `mean` and `std` are over
 the `n` seeds; `vs_magnitude` and `vs_full` are mean differences over shared seeds, to the criterion
-`magnitude` at the same budget and to dense `full` fine-tuning; `relative_time` is fine-tuning time
-relative to `full` on the same task. Latencies are of one text of the task's mean length; `int8_mean` is the
-primary metric of the INT8 export. Costs are means over the seeds, latencies and exports over the deployed ones.
-What does not apply is empty.
+`magnitude` at the same budget and to dense `full` fine-tuning; `stored_parameters` are those a task needs beside
+a backbone that others share; `extra_passes` over the training data come before fine-tuning; `relative_time` is
+fine-tuning time relative to `full` on the same task, `peak_memory` its most bytes at once. Latencies are of one
+text of the task's mean length; `int8_mean` is the primary metric of the INT8 export. Costs are means over the
+seeds, latencies and exports over the deployed ones. What does not apply is empty.
 """
 
 TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test", "p_value")
@@ -43,6 +46,7 @@ _DECIMALS = {
     "mean": 4, "std": 4, "vs_magnitude": 4, "vs_full": 4, "difference": 4,
     "prunable_kept": 6, "relative_time": 4, "p_value": 6,
     "min": 4, "random": 4,
+    "extra_passes": 4, "peak_memory": 0,
     "model_bytes": 0, "latency_ms": 3, "int8_bytes": 0, "int8_latency_ms": 3, "int8_mean": 4,
 }  # fmt: skip
 
@@ -60,13 +64,13 @@ Points = Mapping[Point, Mapping[int, Result]]
 
 
 def comparison_table(
-    results: Sequence[Result], train_seconds: Mapping[Cell, float], deployed: Sequence[Deployed] = ()
+    results: Sequence[Result], efforts: Mapping[Cell, Effort], deployed: Sequence[Deployed] = ()
 ) -> pd.DataFrame:
     """Primary metric and cost of every method at every budget.
 
     Args:
         results: the outcome of every cell of the grid, in grid order.
-        train_seconds: fine-tuning time of each of these cells.
+        efforts: what the fine-tuning of each of these cells took.
         deployed: how the deployed ones of these cells do in each runtime.
 
     Returns:
@@ -74,7 +78,7 @@ def comparison_table(
         criteria from the largest budget to the smallest.
     """
     points = _points(results)
-    rows = [_row(point, points, train_seconds) | _deployment(point, points, deployed) for point in points]
+    rows = [_row(point, points, efforts) | _deployment(point, points, deployed) for point in points]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -130,7 +134,7 @@ def _reference(point: Point) -> Point:
     return Point(point.task, REFERENCE_TUNING, DENSE_BUDGET)
 
 
-def _row(point: Point, points: Points, train_seconds: Mapping[Cell, float]) -> dict[str, object]:
+def _row(point: Point, points: Points, efforts: Mapping[Cell, Effort]) -> dict[str, object]:
     of_seed = points[point]
     measured = spread(list(_primary(of_seed).values()))
     costs = [result.cost for result in of_seed.values()]
@@ -141,12 +145,13 @@ def _row(point: Point, points: Points, train_seconds: Mapping[Cell, float]) -> d
         **measured._asdict(),
         "vs_magnitude": _difference(point, _baseline(point), points),
         "vs_full": _difference(point, _reference(point), points),
-        "prunable_kept": float(np.mean([cost.prunable_kept for cost in costs])),
-        "trainable_parameters": round(float(np.mean([cost.trainable_parameters for cost in costs]))),
-        "total_parameters": round(float(np.mean([cost.total_parameters for cost in costs]))),
-        "relative_time": _seconds(of_seed, train_seconds) / _seconds(reference, train_seconds)
-        if reference
-        else math.nan,
+        "prunable_kept": _mean(cost.prunable_kept for cost in costs),
+        "trainable_parameters": round(_mean(cost.trainable_parameters for cost in costs)),
+        "stored_parameters": round(_mean(cost.stored_parameters for cost in costs)),
+        "total_parameters": round(_mean(cost.total_parameters for cost in costs)),
+        "extra_passes": _mean(cost.extra_passes for cost in costs),
+        "relative_time": _seconds(of_seed, efforts) / _seconds(reference, efforts) if reference else math.nan,
+        "peak_memory": _mean(efforts[result.cell].peak_memory or math.nan for result in of_seed.values()),
     }
 
 
@@ -176,8 +181,8 @@ def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
     return {seed: result.primary for seed, result in of_seed.items()}
 
 
-def _seconds(of_seed: Mapping[int, Result], train_seconds: Mapping[Cell, float]) -> float:
-    return float(np.mean([train_seconds[result.cell] for result in of_seed.values()]))
+def _seconds(of_seed: Mapping[int, Result], efforts: Mapping[Cell, Effort]) -> float:
+    return _mean(efforts[result.cell].seconds for result in of_seed.values())
 
 
 def _difference(point: Point, versus: Point | None, points: Points) -> float:
@@ -224,19 +229,23 @@ def _markdown(table: pd.DataFrame) -> str:
     parts = ["# Comparison"]
     for task, rows in table.groupby("task", sort=False):
         parts += [f"## {task}", _markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_DENOMINATORS}"]
+        parts += ["What the training took:", _markdown_table(_readable_effort(rows))]
     return "\n\n".join([*parts, "## How to read it", _NOTES]) + "\n"
 
 
 _DENOMINATORS = (
-    "Budget and kept are fractions of the prunable parameters (those of the attention and feed-forward dimensions); "
-    "trainable and total count the whole model, embeddings included."
+    f"A budget with {TIMES} and kept are fractions of the prunable parameters (those of the attention and feed-forward "
+    "dimensions), a budget with % of the backbone's, which train; total counts the whole model, embeddings included."
 )
 _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
-    f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Time is fine-tuning time "
-    f"relative to dense `{REFERENCE_TUNING}` on the same task. Size is that of the weights file; latency is the median "
-    "forward pass over one text of mean length on one thread, in PyTorch fp32 and, for the INT8 export, in ONNX "
-    "Runtime; the models took turns. Bold is the best mean at its budget."
+    f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Size is that of the weights "
+    "file; latency is the median forward pass over one text of mean length on one thread, in PyTorch fp32 and, for the "
+    "INT8 export, in ONNX Runtime; the models took turns. Bold is the best mean at its budget.\n\n"
+    "Trainable counts the parameters that trained, the new classifier's included. Stored is what each further task "
+    "adds where the pre-trained backbone is there already. Passes go over the training data before fine-tuning, to "
+    "score the dimensions or to choose what trains. Time is fine-tuning time relative to dense "
+    f"`{REFERENCE_TUNING}` on the same task; memory is the most that its process held at once."
 )
 
 
@@ -249,18 +258,14 @@ def _seeds(rows: pd.DataFrame) -> str:
 
 def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
     """The rows of one task as a reader wants to see them; `bold` wraps the best mean at each budget."""
-    pruned = rows["method"].map(lambda method: method in CRITERIA)
-    rivals = rows.groupby([pruned, rows["budget"]])["mean"]
-    best = pruned & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
+    kinds = rows["method"].map(_budget_kind)
+    rivals = rows.groupby([kinds, rows["budget"]])["mean"]
+    best = (kinds != "") & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
     metric = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
     label = metric_label(rows["metric"].iloc[0])
     readable = pd.DataFrame(
         {
-            "Method": rows["method"],
-            "Budget": [
-                f"{budget}{TIMES}" if is_pruned else "dense"
-                for budget, is_pruned in zip(rows["budget"], pruned, strict=True)
-            ],
+            **_names(rows),
             label: [bold.format(text) if is_best else text for text, is_best in zip(metric, best, strict=True)],
             f"vs {BASELINE_CRITERION}": [
                 NOTHING if method == BASELINE_CRITERION else _signed(value)
@@ -271,9 +276,7 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
                 for method, value in zip(rows["method"], rows["vs_full"], strict=True)
             ],
             "Kept": [f"{kept:.1%}" for kept in rows["prunable_kept"]],
-            "Trainable": [_count(count) for count in rows["trainable_parameters"]],
             "Total": [_count(count) for count in rows["total_parameters"]],
-            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
             "Size": [_megabytes(size) for size in rows["model_bytes"]],
         }
     )
@@ -287,6 +290,34 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
             f"INT8 {label[0].lower()}{label[1:]}": [_number(value, "{:.1f}") for value in rows["int8_mean"]],
         }
     )
+
+
+def _readable_effort(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the methods of one task cost to train and to keep."""
+    return pd.DataFrame(
+        {
+            **_names(rows),
+            "Trainable": [_count(count) for count in rows["trainable_parameters"]],
+            "Stored": [_count(count) for count in rows["stored_parameters"]],
+            "Passes": [f"{passes:.2g}" for passes in rows["extra_passes"]],
+            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
+            "Memory": [_number(memory / 1e9, "{:.2f} GB") for memory in rows["peak_memory"]],
+        }
+    )
+
+
+def _names(rows: pd.DataFrame) -> dict[str, Sequence[str]]:
+    budgets = [_budget(method, budget) for method, budget in zip(rows["method"], rows["budget"], strict=True)]
+    return {"Method": rows["method"].tolist(), "Budget": budgets}
+
+
+def _budget_kind(method: str) -> str:
+    """What the budget of a method limits: what is `kept`, what is `trained`, or nothing."""
+    return "kept" if method in CRITERIA else "trained" if method in PEFT_METHODS else ""
+
+
+def _budget(method: str, budget: float) -> str:
+    return {"kept": f"{budget}{TIMES}", "trained": f"{budget:.2%}", "": "dense"}[_budget_kind(method)]
 
 
 def _number(value: float, form: str) -> str:
@@ -318,23 +349,28 @@ def _markdown_table(readable: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    """One booktabs table per task; needs the LaTeX package booktabs."""
+    """Two booktabs tables per task; needs the LaTeX package booktabs."""
     parts = []
     for task, rows in table.groupby("task", sort=False):
-        readable = _readable(rows, bold="\\textbf{{{}}}").map(_escape)
-        readable.columns = pd.Index([_escape(column) for column in readable.columns])
-        parts.append(
-            readable.style.hide(axis="index").to_latex(
-                environment="table",
-                position="t",
-                position_float="centering",
-                column_format="l" + "r" * (len(readable.columns) - 1),
-                hrules=True,
-                caption=_escape(f"{task}. {_seeds(rows)}"),
-                label=f"tab:{task}",
-            )
-        )
+        quality = _readable(rows, bold="\\textbf{{{}}}")
+        parts.append(_latex_table(quality, caption=f"{task}. {_seeds(rows)}", label=f"tab:{task}"))
+        parts.append(_latex_table(_readable_effort(rows), f"{task}: the training.", label=f"tab:{task}-training"))
     return "\n".join(parts)
+
+
+def _latex_table(readable: pd.DataFrame, caption: str, label: str) -> str:
+    escaped = readable.map(_escape)
+    escaped.columns = pd.Index([_escape(column) for column in readable.columns])
+    text: str = escaped.style.hide(axis="index").to_latex(
+        environment="table",
+        position="t",
+        position_float="centering",
+        column_format="l" + "r" * (len(readable.columns) - 1),
+        hrules=True,
+        caption=_escape(caption),
+        label=label,
+    )
+    return text
 
 
 _ESCAPES = str.maketrans(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from sensibert.tuning.base import Attached, Context, train_only
 
-def trains(model: PreTrainedModel) -> set[str]:
-    """The names of all parameters."""
-    return {name for name, _ in model.named_parameters()}
+
+def attach(model: PreTrainedModel, context: Context) -> Attached:
+    """Let every parameter train."""
+    train_only(model, (name for name, _ in model.named_parameters()))
+    return Attached()
