@@ -89,6 +89,7 @@ def test_the_cells_are_the_whole_grid_once():
         ("criteria", ["snip"], "criteria.0: unknown criterion 'snip'; allowed: sensitivity, mask, fisher, magnitude"),
         ("tasks", ["sst"], "tasks.0: unknown task 'sst'; allowed: cola, sst2, mrpc"),
         ("tasks", ["docs_match"], "tasks: docs_match does not come from data.source: local, which has cola, sst2"),
+        ("data.source", "pydocs", "tasks: sst2, mrpc does not come from data.source: pydocs, which has docs_origin"),
         ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, bitfit"),
         ("masking.rank_by.snip", "score", "masking.rank_by.snip: unknown criterion 'snip'; allowed: sensitivity"),
         ("masking.rank_by.mask", "best", "masking.rank_by.mask: Input should be 'score' or 'score_per_parameter'"),
@@ -114,6 +115,14 @@ def test_the_cells_are_the_whole_grid_once():
 )  # fmt: skip
 def test_a_bad_value_names_its_key_and_what_is_allowed(key, value, message):
     assert f"params.yaml: {message}" in message_for(changed(key, value))
+
+
+@pytest.mark.parametrize("source", ["hub", "local"])
+def test_the_public_tasks_come_from_the_hub_or_a_folder(source):
+    content = changed("data.source", source) | {"tasks": ["sst2", "boolq", "cb", "wic", "imdb"]}
+    assert parse_params(content).tasks == content["tasks"]
+    message = message_for(content | {"tasks": ["sst2", "docs_match"]})
+    assert message.endswith("qnli, rte, wnli, boolq, cb, wic, imdb")
 
 
 def test_a_missing_key_is_named():
