@@ -71,7 +71,7 @@ class TaskMetric(evaluate.Metric):
 
         TaskMetric(TASKS["mrpc"]).compute(predictions=[0, 1], references=[0, 1])  # {"accuracy": 1.0, "f1": 1.0}
 
-    Source of the GLUE tasks' choice: Wang et al., "GLUE", ICLR 2019.
+    Source of the tasks' choice: Wang et al., "GLUE", ICLR 2019; Wang et al., "SuperGLUE", NeurIPS 2019.
     """
 
     def __init__(self, task: Task, **options: Any) -> None:

@@ -106,7 +106,7 @@ class DataParams(Section):
     watch: str = "requirements.lock"
     """What DVC watches: a change of this file or folder repeats the download."""
     revision: str = "main"
-    """The revision of the data set that `source: hub` reads."""
+    """Branch, tag or commit of the data sets that `source: hub` reads; GLUE, SuperGLUE and IMDB are three."""
     max_train: PositiveInt | None = None
     """Training samples to keep (stratified, the same ones every time); null keeps all."""
     dev_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1

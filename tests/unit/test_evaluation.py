@@ -53,11 +53,12 @@ def test_evaluation_switches_dropout_off():
     assert np.array_equal(predict(model, examples, TOKENIZER), predict(model, examples, TOKENIZER))
 
 
-@pytest.mark.parametrize("name", ["sst2", "mrpc", "stsb"])
+@pytest.mark.parametrize("name", ["sst2", "mrpc", "stsb", "cb", "imdb"])
 def test_the_metrics_are_those_of_the_predictions(name):
     task = TASKS[name]
     data = split(task)
-    metrics, table = evaluate(random_model(task), TOKENIZER, task, DatasetDict(validation=data), max_length=64)
+    splits = DatasetDict({task.validation_splits[0]: data})
+    metrics, table = evaluate(random_model(task), TOKENIZER, task, splits, max_length=64)
     assert metrics == compute_metrics(task, table["prediction"].to_numpy(), np.asarray(data["label"]))
     assert metrics.keys() == set(task.metrics)
     assert table["idx"].tolist() == list(data["idx"])

@@ -113,6 +113,7 @@ def test_every_method_has_its_settings():
         ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, head_only, bitfit"),
         ("peft", ["full"], "peft.0: unknown method with a budget of trained parameters 'full'; allowed: lora, adapter"),
         ("peft_budgets", [0.01], "peft and peft_budgets go together: name both, or leave both empty"),
+        ("data.source", "pydocs", "tasks: sst2, mrpc does not come from data.source: pydocs, which has docs_origin"),
         ("masking.rank_by.snip", "score", "masking.rank_by.snip: unknown criterion 'snip'; allowed: sensitivity"),
         ("masking.rank_by.mask", "best", "masking.rank_by.mask: Input should be 'score' or 'score_per_parameter'"),
         ("masking.allocation", "even", "masking.allocation: Input should be 'global', 'per_group' or 'per_layer'"),
@@ -138,6 +139,14 @@ def test_every_method_has_its_settings():
 )  # fmt: skip
 def test_a_bad_value_names_its_key_and_what_is_allowed(key, value, message):
     assert f"params.yaml: {message}" in message_for(changed(key, value))
+
+
+@pytest.mark.parametrize("source", ["hub", "local"])
+def test_the_public_tasks_come_from_the_hub_or_a_folder(source):
+    content = changed("data.source", source) | {"tasks": ["sst2", "boolq", "cb", "wic", "imdb"]}
+    assert parse_params(content).tasks == content["tasks"]
+    message = message_for(content | {"tasks": ["sst2", "docs_match"]})
+    assert message.endswith("qnli, rte, wnli, boolq, cb, wic, imdb")
 
 
 def test_a_missing_key_is_named():

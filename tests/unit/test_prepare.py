@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sensibert.errors import ArtifactError, DataError
 from sensibert.params import DataParams
 from sensibert.tasks import TASKS, Task
-from sensibert.tasks.glue import RawSplit, read_local
 from sensibert.tasks.prepare import (
     Carving,
     data_hash,
@@ -24,8 +23,10 @@ from sensibert.tasks.prepare import (
     save_task,
     stratified_order,
 )
+from sensibert.tasks.sources import RawSplit, read_local
 
-REAL_GLUE = Path(__file__).parents[3] / "shared" / "glue"
+REAL_DATA = Path(__file__).parents[3] / "shared"
+REAL_GLUE = REAL_DATA / "glue"
 REAL_TASKS = ["sst2", "mrpc", "rte", "cola"]
 
 
@@ -108,6 +109,70 @@ def test_the_original_release_gives_the_same_rows_as_parquet(glue_directory, tmp
     assert {s: rows.to_dict() for s, rows in from_release.items()} == {
         s: rows.to_dict() for s, rows in from_parquet.items()
     }
+
+
+def superglue_rows(name, split, size):
+    """A small split as the release has it; of WiC one pair stands in many rows, each about another word."""
+    texts = [f"{split} {row}" for row in range(size)]
+    if name == "wic":
+        rows = {"word": texts, "sentence1": f"one {split}", "sentence2": f"two {split}"}
+    else:
+        rows = dict(zip(TASKS[name].text_columns, (texts, [f"{text} so" for text in texts]), strict=True))
+    labels = ["entailment", "contradiction", "neutral"] if name == "cb" else [False, True]
+    return pd.DataFrame(rows).assign(label=np.resize(np.array(labels, dtype=object), size), idx=range(size))
+
+
+@pytest.mark.parametrize("name", ["boolq", "cb", "wic"])
+def test_the_original_superglue_release_gives_the_same_rows_as_parquet(tmp_path, name):
+    task = TASKS[name]
+    release, parquet = tmp_path / task.release.folder, tmp_path / "parquet" / name
+    for folder in (release, parquet):
+        folder.mkdir(parents=True)
+    for split, size in (("train", 60), ("validation", 12)):
+        rows = superglue_rows(name, split, size)
+        rows.to_json(release / f"{split.replace('idation', '')}.jsonl", orient="records", lines=True)
+        ids = rows["label"].map(lambda label: task.label_names.index(str(label))).astype("int64")
+        rows.assign(label=ids).to_parquet(parquet / f"{split}.parquet")
+    dataset, audit = prepare(task, local(tmp_path, dev_fraction=0.2))
+    expected, _ = prepare(task, local(parquet.parent, dev_fraction=0.2))
+    assert {s: rows.to_dict() for s, rows in dataset.items()} == {s: rows.to_dict() for s, rows in expected.items()}
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 48, "dev": 12, "validation": 12}
+    assert list(audit.splits["validation"].labels) == list(task.label_names)
+    assert dataset["validation"].features["label"].names == list(task.label_names)
+
+
+def test_the_word_of_wic_stands_in_front_of_both_sentences():
+    raw = {split: RawSplit(superglue_rows("wic", split, size)) for split, size in (("train", 40), ("validation", 2))}
+    validation = raw["validation"].rows
+    swapped = validation.assign(sentence1=validation["sentence2"], sentence2=validation["sentence1"])
+    train = pd.concat([raw["train"].rows, swapped], ignore_index=True)
+    train.loc[0, "word"] = None
+    train.loc[1, "word"] = " "
+    dataset, audit = prepare_splits(TASKS["wic"], raw | {"train": RawSplit(train)}, "local", Carving(dev_fraction=0.2))
+    rows = dataset["validation"]
+    assert rows.column_names == ["text", "text_pair", "label", "idx"]
+    assert rows["text"][:] == ["validation 0 : one validation", "validation 1 : one validation"]
+    assert rows["text_pair"][:] == ["validation 0 : two validation", "validation 1 : two validation"]
+    dropped = audit.splits["train"].dropped
+    assert dropped == {"missing_text": 2, "also_in_validation": 2, "set_aside_for_dev": 8}
+    train["word"] = 5
+    with pytest.raises(DataError, match="row 0 of split train has 5 in column word; expected a text"):
+        prepare_splits(TASKS["wic"], raw | {"train": RawSplit(train)}, "local", Carving())
+
+
+def test_the_test_split_of_imdb_gives_the_final_number(tmp_path):
+    (tmp_path / "imdb").mkdir()
+    for split, size in (("train", 40), ("test", 10)):
+        texts = [*(f"{split}<br />film {row}" for row in range(size)), "in both"]
+        rows = pd.DataFrame({"text": texts, "label": np.arange(size + 1) % 2})
+        rows.to_parquet(tmp_path / "imdb" / f"{split}.parquet")
+    dataset, audit = prepare(TASKS["imdb"], local(tmp_path, dev_fraction=0.25))
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 30, "dev": 10, "test": 11}
+    assert audit.splits["train"].dropped == {"also_in_validation": 1, "set_aside_for_dev": 10}
+    assert dataset["test"]["text"][0] == "test<br />film 0"
+    assert dataset["test"].features["label"].names == ["neg", "pos"]
+    save_task(dataset, audit, tmp_path / "raw")
+    assert set(load_task(tmp_path / "raw")) == {"train", "dev", "test"}
 
 
 def test_class_names_are_understood_as_labels(glue_directory):
@@ -394,3 +459,16 @@ def test_real_glue_does_not_leak(name):
     assert train.read == len(Dataset.from_parquet(str(REAL_GLUE / name / "train.parquet"), keep_in_memory=True))
     share = {split: np.mean(rows["label"]) for split, rows in dataset.items()}
     assert share["dev"] == pytest.approx(share["train"], abs=0.005)
+
+
+def test_real_imdb_is_found_beside_glue_and_does_not_leak():
+    if not (REAL_DATA / "imdb").is_dir():
+        pytest.skip(f"real IMDB data is not at {REAL_DATA.name}/imdb")
+    task = TASKS["imdb"]
+    raw = read_local(task, REAL_DATA)
+    assert {split: len(part.rows) for split, part in raw.items()} == {"train": 25_000, "test": 25_000}
+    some = {split: RawSplit(part.rows.iloc[::50]) for split, part in raw.items()}
+    dataset, audit = prepare_splits(task, some, "local", Carving())
+    assert_no_shared_text(dataset)
+    assert audit.splits["test"].labels == {"neg": 250, "pos": 250}
+    assert np.mean(dataset["train"]["label"]) == pytest.approx(0.5, abs=0.01)

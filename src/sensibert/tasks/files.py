@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -19,8 +19,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset
 from datasets.exceptions import DatasetsError
 
 from sensibert.errors import DataError
-from sensibert.tasks.glue import RawSplit
 from sensibert.tasks.prepare import Audit, Carving, normalize, prepare_splits
+from sensibert.tasks.sources import RawSplit, json_records
 from sensibert.tasks.table import Task
 
 MAX_CLASSES = 1000
@@ -263,7 +263,7 @@ def _read_json(path: Path) -> pd.DataFrame:
     with _open_text(path) as file:
         start = file.read(100).lstrip()[:1]
         file.seek(0)
-        records = list(_read_list(path, file) if start == "[" else _read_lines(path, file))
+        records = list(_read_list(path, file) if start == "[" else json_records(path, file))
     # As objects: pandas would make real numbers of whole ones beside a missing one.
     return pd.DataFrame(records, dtype="object")
 
@@ -272,19 +272,6 @@ def _open_text(path: Path) -> TextIO:
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
-
-
-def _read_lines(path: Path, file: TextIO) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}, line {number} holds {line.strip()[:40]}; expected an object with the columns")
-        yield record
 
 
 def _read_list(path: Path, file: TextIO) -> list[dict[str, Any]]:

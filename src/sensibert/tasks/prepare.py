@@ -22,7 +22,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from sensibert.artifacts import read_json, replacing, write_json
 from sensibert.errors import ArtifactError, DataError
 from sensibert.params import DataParams
-from sensibert.tasks.glue import RawSplit, read_hub, read_local
+from sensibert.tasks.sources import RawSplit, read_hub, read_local
 from sensibert.tasks.table import Task
 
 _REGRESSION_STRATA = 10
@@ -238,14 +238,17 @@ def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
 def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[str, int]]:
     """The usable rows under the normalized column names with their `key`, and how many were not usable, by reason."""
     texts = dict(zip(task.text_columns, ("text", "text_pair"), strict=False))
+    prefix = task.prefix_column
     rows = raw.rows.rename(columns=texts)
     without_text = pd.Series(False, index=rows.index)
-    for original, column in texts.items():
+    for original, column in (texts if prefix is None else texts | {prefix: prefix}).items():
         _require_text(rows[column], original, split)
         without_text |= rows[column].isna() | (rows[column].str.strip() == "")
     without_label = rows["label"].isna() | (rows["label"].astype("str").str.strip() == "")
     kept = rows[~without_text & ~without_label]
     kept = kept.assign(label=_normalize_labels(kept["label"], task, split), idx=kept.index)
+    if prefix is not None:
+        kept = kept.assign(**{column: kept[prefix] + " : " + kept[column] for column in texts.values()})
     reasons = {
         "wrong_field_count": raw.wrong_field_count,
         "missing_text": int(without_text.sum()),

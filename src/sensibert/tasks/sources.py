@@ -1,22 +1,25 @@
-"""The nine GLUE tasks: from the Hugging Face hub, from parquet files, or from the original TSV folders.
+"""The public tasks: from the Hugging Face hub, from parquet files, or from the original GLUE and SuperGLUE folders.
 
-Every reader gives the same: per split, a frame with the task's text columns and `label` as the source
-has them. `prepare` checks and normalizes.
+Every reader gives the same: per split, a frame with the task's columns as the source has them. `prepare`
+checks and normalizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sensibert.errors import DataError
-from sensibert.tasks.table import Task, TsvLayout
+from sensibert.tasks.table import JsonlLayout, Task, TsvLayout
 
-HUB_REPOSITORY = "nyu-mll/glue"
+HUB_REPOSITORIES = {"glue": "nyu-mll/glue", "superglue": "aps/super_glue", "imdb": "stanfordnlp/imdb"}
+"""Where the hub keeps each collection; its tasks are configurations of the data set."""
 
 _MRPC_PAIR_IDS = ("#1 ID", "#2 ID")
 
@@ -26,7 +29,7 @@ class RawSplit:
     """One split as its source has it."""
 
     rows: pd.DataFrame
-    """The task's text columns and `label`; the index is the row number in the source, from 0."""
+    """The task's `columns`; the index is the row number in the source, from 0."""
     wrong_field_count: int = 0
     """Lines of a TSV file that do not have as many fields as its header; not in `rows`."""
 
@@ -35,7 +38,7 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
     """Read a task from the Hugging Face hub (or from its local cache).
 
     Args:
-        task: One of the GLUE tasks.
+        task: One of a collection in `HUB_REPOSITORIES`.
         revision: Branch, tag or commit of the data set repository.
 
     Raises:
@@ -43,9 +46,12 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
     """
     from datasets import load_dataset
 
-    place = f"{HUB_REPOSITORY} ({task.name}, revision {revision})"
+    repository = HUB_REPOSITORIES[task.source]
+    place = f"{repository} ({task.name}, revision {revision})"
+    # A data set of one task has one configuration, whatever its name.
+    configuration = None if task.source == task.name else task.name
     try:
-        dataset = load_dataset(HUB_REPOSITORY, task.name, revision=revision)
+        dataset = load_dataset(repository, configuration, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:  # what the hub client raises for no network, page or config
         raise DataError(
             f"the data set {place} could not be read from the Hugging Face hub: {error}. Without a connection, "
@@ -57,22 +63,27 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
 
 
 def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
-    """Read a task from `directory/<task>/<split>.parquet`, or else from the original GLUE folder.
+    """Read a task from `directory/<task>/<split>.parquet`, or else from the original folder.
 
     The parquet files have the columns of the hub's data set. The original folder is the one of the GLUE
-    release (`directory/SST-2/train.tsv`, `dev.tsv`, and so on).
+    release (`directory/SST-2/train.tsv`, `dev.tsv`, and so on) or of the SuperGLUE release
+    (`directory/BoolQ/train.jsonl`, `val.jsonl`). Either may lie in a folder of its collection: `directory/glue`.
 
     Raises:
         DataError: the folder or a file is missing, damaged, or lacks a column.
     """
     if not directory.is_dir():
         raise DataError(f"data.directory: there is no folder {directory}; expected one with {_expected_files(task)}")
-    parquet = directory / task.name
-    if any(parquet.glob("*.parquet")):
-        return {split: RawSplit(_read_parquet(parquet / f"{split}.parquet", task)) for split in _splits(task)}
-    if task.tsv is not None and (directory / task.tsv.folder).is_dir():
-        return _read_release(task, directory / task.tsv.folder, task.tsv)
-    raise DataError(f"{directory} does not hold the task {task.name}; expected {_expected_files(task)} in it")
+    for place in (directory, directory / task.source):
+        parquet = place / task.name
+        if any(parquet.glob("*.parquet")):
+            return {split: RawSplit(_read_parquet(parquet / f"{split}.parquet", task)) for split in _splits(task)}
+        if task.release is not None and (place / task.release.folder).is_dir():
+            return _read_release(task, place, task.release)
+    raise DataError(
+        f"{directory} does not hold the task {task.name}; expected {_expected_files(task)} in it or in "
+        f"its folder {task.source}"
+    )
 
 
 def _splits(task: Task) -> tuple[str, ...]:
@@ -81,20 +92,20 @@ def _splits(task: Task) -> tuple[str, ...]:
 
 def _expected_files(task: Task) -> str:
     parquet = ", ".join(f"{task.name}/{split}.parquet" for split in _splits(task))
-    if task.tsv is None:
+    if task.release is None:
         return parquet
-    return f"{parquet} (or {', '.join(f'{task.tsv.folder}/{_tsv_name(split)}' for split in _splits(task))})"
+    return f"{parquet} (or {', '.join(_release_file(task.release, split) for split in _splits(task))})"
 
 
-def _tsv_name(split: str) -> str:
-    return split.replace("validation", "dev") + ".tsv"
+def _release_file(layout: TsvLayout | JsonlLayout, split: str) -> str:
+    validation, suffix = ("dev", "tsv") if isinstance(layout, TsvLayout) else ("val", "jsonl")
+    return f"{layout.folder}/{split.replace('validation', validation)}.{suffix}"
 
 
 def _select(rows: pd.DataFrame, task: Task, place: str) -> pd.DataFrame:
     """The columns of the task, rows numbered from 0."""
-    columns = [*task.text_columns, "label"]
-    _require_columns(rows.columns, columns, place)
-    return rows[columns].reset_index(drop=True)
+    _require_columns(rows.columns, task.columns, place)
+    return rows[[*task.columns]].reset_index(drop=True)
 
 
 def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
@@ -107,11 +118,14 @@ def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
     return _select(rows, task, str(path))
 
 
-def _read_release(task: Task, folder: Path, layout: TsvLayout) -> dict[str, RawSplit]:
-    if task.name == "mrpc" and not (folder / "train.tsv").exists():
-        splits = _read_mrpc_corpus(folder, layout)
+def _read_release(task: Task, directory: Path, layout: TsvLayout | JsonlLayout) -> dict[str, RawSplit]:
+    files = {split: directory / _release_file(layout, split) for split in _splits(task)}
+    if isinstance(layout, JsonlLayout):
+        return {split: RawSplit(_select(_read_jsonl(path), task, str(path))) for split, path in files.items()}
+    if task.name == "mrpc" and not files["train"].exists():
+        splits = _read_mrpc_corpus(directory / layout.folder, layout)
     else:
-        splits = {split: _read_tsv(folder / _tsv_name(split), layout) for split in _splits(task)}
+        splits = {split: _read_tsv(path, layout) for split, path in files.items()}
     names = dict(zip((*layout.text_columns, layout.label_column), (*task.text_columns, "label"), strict=True))
     return {
         split: RawSplit(raw.rows[[*names]].rename(columns=names), raw.wrong_field_count)
@@ -152,9 +166,40 @@ def _read_tsv(path: Path, layout: TsvLayout, more_columns: tuple[str, ...] = ())
 def _read_fields(path: Path) -> list[list[str]]:
     # No csv reader: quotation marks are plain text in these files and a field may be of any length.
     # The paraphrase corpus begins with a byte order mark.
+    return [line.split("\t") for line in _read_lines(path)]
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    # As objects: a column of labels with one missing keeps its true and false.
+    return pd.DataFrame(json_records(path, _read_lines(path)), dtype="object")
+
+
+def json_records(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file; empty lines are skipped.
+
+    Args:
+        path: For messages.
+        lines: The file's.
+
+    Raises:
+        DataError: a line holds something else; the message has its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {number} holds {line.strip()[:40]}; expected an object with the columns")
+        yield record
+
+
+def _read_lines(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
-            return [line.rstrip("\r\n").split("\t") for line in file]
+            return [line.rstrip("\r\n") for line in file]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
