@@ -14,7 +14,7 @@ import numpy as np
 
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask, ModuleKey, Modules, Shape, UnitCosts
-from sensibert.params import Cell
+from sensibert.params import Cell, SearchedCell
 
 _METADATA = "sensibert"
 """Entry of a safetensors header that holds what is no array."""
@@ -82,6 +82,18 @@ class Paths:
         """Times, versions and hardware of one stage run; the only file of a stage that is not deterministic."""
         return self.data / "provenance" / stage / f"{name}.json"
 
+    def search(self, cell: SearchedCell) -> Path:
+        """Folder of a search: trials.json, the best model, its metrics and predictions."""
+        return self.data / "search" / cell.name
+
+    def search_scratch(self, cell: SearchedCell) -> Path:
+        """Scratch folder of an unfinished search; no output of any stage."""
+        return self.data / "checkpoints" / f"search-{cell.name}"
+
+    def search_report(self, cell: SearchedCell) -> Path:
+        """The trials of a search as a table."""
+        return self.reports / "search" / f"{cell.name}.csv"
+
     def checkpoints(self, cell: Cell) -> Path:
         """Scratch folder of an unfinished fine-tuning; no output of any stage."""
         return self.data / "checkpoints" / cell.name
@@ -111,6 +123,21 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
+    """Give a scratch folder to a run; what another run left there, or this one if it shall not go on, is removed.
+
+    Args:
+        folder: Made if it is not there.
+        run: Identity of the run, such as a hash of everything that shapes it.
+        resume: Whether the run goes on from what it left.
+    """
+    owner = folder / "run.json"
+    if resume and owner.exists() and json.loads(owner.read_text(encoding="utf-8")) == run:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(owner, run)
 
 
 def write_json(path: Path, content: Any) -> None:

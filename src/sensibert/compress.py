@@ -20,7 +20,16 @@ from datasets import Dataset, DatasetDict
 from pydantic import Field, PositiveFloat
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.artifacts import ScoreFile, read_json, read_scores, replacing, write_json, write_mask, write_scores
+from sensibert.artifacts import (
+    ScoreFile,
+    claim_scratch,
+    read_json,
+    read_scores,
+    replacing,
+    write_json,
+    write_mask,
+    write_scores,
+)
 from sensibert.bench import BATCH_SIZES, Latency, compare_latency, torch_candidate
 from sensibert.budgets import mask_for
 from sensibert.cost import count, measure_cost
@@ -326,11 +335,7 @@ def _work_folder(out: Path, recipe: Recipe, dataset: DatasetDict, mask: Mask | N
     folder = out.with_name(f".{out.name}.work")
     kept = None if mask is None else {str(key): keep.tolist() for key, keep in mask.keep.items()}
     run = json.dumps([recipe.model_dump(mode="json"), _data_hash(dataset), kept], sort_keys=True)
-    fingerprint = hashlib.sha256(run.encode()).hexdigest()
-    owner = folder / "run.json"
-    if not owner.exists() or read_json(owner) != fingerprint:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(owner, fingerprint)
+    claim_scratch(folder, hashlib.sha256(run.encode()).hexdigest())
     return folder
 
 

@@ -245,6 +245,37 @@ class Methods(Section):
         return {name: settings for name, settings in serialize(self).items() if settings is not None}
 
 
+class SearchParams(Section):
+    """A search for batch size and learning rate, judged on the carved dev split; nothing where `tasks` is empty.
+
+    The defaults are the grid of BitFit's source.
+    """
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    tuning: Annotated[list[TuningName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []
+    batch_sizes: Annotated[list[PositiveInt], Unique, Field(min_length=1)] = [8, 16, 32, 64, 128]
+    learning_rates: Annotated[list[PositiveFloat], Unique, Field(min_length=1)] = [3e-4, 1e-4, 5e-5, 3e-5]
+    epochs: PositiveInt = 4
+    sampler: Literal["grid", "tpe"] = "grid"
+    """Every combination, or so many as `trials` says, chosen by a tree-structured Parzen estimator."""
+    trials: PositiveInt | None = None
+    """Of `tpe`; the grid has as many as it has combinations."""
+    prune: bool = True
+    """Whether a trial ends early whose metric stays below the median of the others at the same epoch."""
+
+    @model_validator(mode="after")
+    def _trials_belong_to_tpe(self) -> SearchParams:
+        if (self.trials is None) != (self.sampler == "grid"):
+            raise ValueError("`trials` says how many sampler: tpe draws; sampler: grid takes every combination")
+        return self
+
+    @property
+    def trial_count(self) -> int:
+        """How many points are tried."""
+        return self.trials or len(self.batch_sizes) * len(self.learning_rates)
+
+
 class StabilityParams(Section):
     """Scoring passes that are repeated to see whether their ranking holds."""
 
@@ -296,6 +327,19 @@ class Cell(NamedTuple):
         return self.method in PEFT_METHODS
 
 
+class SearchedCell(NamedTuple):
+    """One search: a tuning method on a task."""
+
+    task: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A file-system name; the same as the DVC matrix gives it."""
+        return f"{self.task}-{self.method}-{self.seed}"
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -316,6 +360,7 @@ class Params(Section):
     methods: Methods
     stability: StabilityParams
     deployment: DeploymentParams = DeploymentParams()
+    search: SearchParams = SearchParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -332,6 +377,10 @@ class Params(Section):
             )
         if extra := [task for task in self.stability.tasks if task not in self.tasks]:
             raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if extra := [task for task in self.search.tasks if task not in self.tasks]:
+            raise ValueError(f"search.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if missing := [method for method in self.search.tuning if getattr(self.methods, method) is None]:
+            raise ValueError(f"search.tuning: methods has no entry for {', '.join(missing)}")
         for name in DeploymentParams.model_fields:
             allowed = getattr(self, name)
             if others := [value for value in getattr(self.deployment, name) if value not in allowed]:
@@ -364,6 +413,16 @@ class Params(Section):
                     for seed in self.seeds
                 ),
             )
+        ]
+
+    def searched_cells(self) -> list[SearchedCell]:
+        """Every search of the grid."""
+        chosen = self.search
+        return [
+            SearchedCell(task, method, seed)
+            for task in chosen.tasks
+            for method in chosen.tuning
+            for seed in chosen.seeds
         ]
 
     def deployed_cells(self) -> list[Cell]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sensibert.params import Cell
 
@@ -75,6 +75,18 @@ class Result:
     def from_dict(cls, content: dict[str, Any]) -> Result:
         """The inverse of `to_dict`."""
         return cls(**{**content, "cost": Cost(**content["cost"])})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a search for hyper-parameters."""
+
+    number: int
+    batch_size: int
+    learning_rate: float
+    state: Literal["complete", "pruned"]
+    dev: list[float]
+    """The primary metric on the dev split after each epoch; a pruned trial has fewer."""
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 from sensibert.artifacts import Paths, read_json
 from sensibert.errors import TrackingError
-from sensibert.params import Cell, Params
+from sensibert.params import Cell, Params, SearchedCell
 from sensibert.provenance import git_state, params_hash
-from sensibert.results import Result
+from sensibert.results import Result, Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,27 +65,30 @@ class SyncReport:
     """Tracking URI, without a password."""
     experiment: str
     created: int
-    """Cells that got a new run."""
+    """Cells and trials that got a new run."""
     kept: int
-    """Cells whose run was there."""
+    """Cells and trials whose run was there."""
     missing: tuple[str, ...]
     """Cells of the grid that are not computed yet."""
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What the stages left of one cell."""
+    """What the stages left of one cell, or of one trial of a search."""
 
-    cell: Cell
-    result: Result
-    curve: list[dict[str, Any]]
+    name: str
+    tags: dict[str, str]
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    curve: list[tuple[str, float, int]]
+    """Name, value and step."""
     provenance: dict[str, dict[str, Any]]
     """DVC stage -> its provenance, where there is one."""
     hash: str
 
     @property
     def identity(self) -> tuple[str, str]:
-        return self.cell.name, self.hash
+        return self.name, self.hash
 
     @property
     def times(self) -> tuple[int, int]:
@@ -136,7 +139,9 @@ def sync(params: Params, paths: Paths, uri: str | None = None) -> SyncReport:
     """
     uri = uri or tracking_uri(paths.root)
     complete = [cell for cell in params.cells() if paths.metrics(cell).exists()]
-    evidence = [_read_evidence(paths, cell) for cell in complete]
+    searched = [cell for cell in params.searched_cells() if paths.search(cell).exists()]
+    evidence = [_of_cell(params, paths, cell) for cell in complete]
+    evidence += [trial for cell in searched for trial in _of_trials(params, paths, cell)]
     with _plain_errors(uri), _defaults(_MLFLOW_SETTINGS), _quiet(), _lock(uri, paths.root):
         experiment = _open_experiment(uri, f"sensibert/{params.profile}")
         created = _project(experiment, params, paths, evidence)
@@ -149,17 +154,48 @@ def sync(params: Params, paths: Paths, uri: str | None = None) -> SyncReport:
     )
 
 
-def _read_evidence(paths: Paths, cell: Cell) -> _Evidence:
-    history = paths.history(cell)
-    metrics = paths.metrics(cell)
-    stages = {stage: paths.provenance(stage, cell.name) for stage in CELL_STAGES}
+def _of_cell(params: Params, paths: Paths, cell: Cell) -> _Evidence:
+    history, metrics = paths.history(cell), paths.metrics(cell)
+    provenance = _read_provenance(paths, CELL_STAGES, cell.name)
+    result = Result.from_dict(read_json(metrics))
     return _Evidence(
-        cell=cell,
-        result=Result.from_dict(read_json(metrics)),
-        curve=read_json(history)["log"] if history.exists() else [],
-        provenance={stage: read_json(path) for stage, path in stages.items() if path.exists()},
+        name=cell.name,
+        tags={"budget": str(cell.budget)} | _tags(params, cell, CELL_STAGES[0]),
+        params=_cell_params(params, cell),
+        metrics=_final_metrics(result, provenance),
+        curve=list(_curve_metrics(read_json(history)["log"])) if history.exists() else [],
+        provenance=provenance,
         hash=_hash_files(metrics, history),
     )
+
+
+def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[_Evidence]:
+    file = paths.search(cell) / "trials.json"
+    shared = params.model_dump(mode="json", include={"data", "model", "training"})
+    return [
+        _Evidence(
+            name=f"search-{cell.name}-{trial.number}",
+            tags={"state": trial.state} | _tags(params, cell, "search"),
+            params=shared
+            | {"task": cell.task, "method": cell.method, "seed": cell.seed}
+            | {"batch_size": trial.batch_size, "learning_rate": trial.learning_rate},
+            metrics={"dev": trial.dev[-1]},
+            curve=[("dev", value, epoch) for epoch, value in enumerate(trial.dev, start=1)],
+            provenance=_read_provenance(paths, ("search",), cell.name),
+            hash=_hash_files(file),
+        )
+        for trial in (Trial(**content) for content in read_json(file))
+    ]
+
+
+def _tags(params: Params, cell: Cell | SearchedCell, stage: str) -> dict[str, str]:
+    about = {"task": cell.task, "method": cell.method, "seed": str(cell.seed)}
+    return about | {"stage": stage, "profile": params.profile}
+
+
+def _read_provenance(paths: Paths, stages: Iterable[str], name: str) -> dict[str, dict[str, Any]]:
+    files = {stage: paths.provenance(stage, name) for stage in stages}
+    return {stage: read_json(file) for stage, file in files.items() if file.exists()}
 
 
 def _hash_files(*files: Path) -> str:
@@ -321,7 +357,7 @@ def _create_runs(
     """One parent run with a child for each new cell; the parent's id."""
     parent = _open_parent(experiment, params, paths, new, unfinished)
     for item in new:
-        _create_cell_run(experiment, params, item, parent)
+        _create_child_run(experiment, item, parent)
     experiment.client.set_terminated(parent, end_time=max(item.times[1] for item in new))
     return parent
 
@@ -361,29 +397,19 @@ def _close_parents(client: MlflowClient, left: set[str], cell_runs: Iterable[Run
             client.delete_run(run_id)
 
 
-def _create_cell_run(experiment: _Experiment, params: Params, item: _Evidence, parent: str) -> None:
+def _create_child_run(experiment: _Experiment, item: _Evidence, parent: str) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     client = experiment.client
-    cell = item.cell
     start, end = item.times
-    tags = {
-        TAG_CELL: cell.name,
-        TAG_PARENT: parent,
-        "task": cell.task,
-        "method": cell.method,
-        "budget": str(cell.budget),
-        "seed": str(cell.seed),
-        "stage": CELL_STAGES[0],
-        "profile": params.profile,
-        **_commit_tag(item.provenance.get(CELL_STAGES[0], {}).get("git", {})),
-    }
-    run_id = client.create_run(experiment.id, start_time=start, tags=tags, run_name=cell.name).info.run_id
+    (git, *_) = (about.get("git", {}) for about in (*item.provenance.values(), {}))
+    tags = {TAG_CELL: item.name, TAG_PARENT: parent, **item.tags, **_commit_tag(git)}
+    run_id = client.create_run(experiment.id, start_time=start, tags=tags, run_name=item.name).info.run_id
     metrics = [
-        *(Metric(key, value, end, 0) for key, value in _final_metrics(item).items()),
-        *(Metric(key, value, end, step) for key, value, step in _curve_metrics(item.curve)),
+        *(Metric(key, value, end, 0) for key, value in item.metrics.items() if key not in {k for k, *_ in item.curve}),
+        *(Metric(key, value, end, step) for key, value, step in item.curve),
     ]
-    texts = [Param(key, text) for key, text in _flatten(_cell_params(params, cell)).items()]
+    texts = [Param(key, text) for key, text in _flatten(item.params).items()]
     client.log_batch(run_id, metrics=metrics, params=texts, synchronous=True)
     client.set_terminated(run_id, end_time=end)
     client.log_batch(run_id, tags=[RunTag(TAG_CURRENT, "true"), RunTag(TAG_HASH, item.hash)], synchronous=True)
@@ -409,9 +435,8 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _final_metrics(item: _Evidence) -> dict[str, float]:
-    result = item.result
-    seconds = {f"{stage}_seconds": about["seconds"] for stage, about in item.provenance.items()}
+def _final_metrics(result: Result, provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    seconds = {f"{stage}_seconds": about["seconds"] for stage, about in provenance.items()}
     return {
         **result.metrics,
         "primary": result.primary,

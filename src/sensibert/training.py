@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 
-from sensibert.artifacts import write_json
+from sensibert.artifacts import claim_scratch
 from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Example, TrainingOrder, collator
 from sensibert.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
@@ -46,6 +54,16 @@ class Training:
     """0 for a run that was not interrupted."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Somebody who looks at the model after each epoch, and may end the training by an exception."""
+
+    examples: list[Example]
+    """Texts that the model will be asked about."""
+    after_epoch: Callable[[int, PreTrainedModel], None]
+    """Called with the number of the epoch, from 1, and the model."""
+
+
 def fine_tune(
     model: PreTrainedModel,
     examples: list[Example],
@@ -58,6 +76,7 @@ def fine_tune(
     checkpoints: Path,
     budget: float = DENSE_BUDGET,
     resume: bool = True,
+    watch: Watch | None = None,
 ) -> Training:
     """Tune a model in place: AdamW, linear warm-up and decay, length-grouped batches.
 
@@ -72,13 +91,15 @@ def fine_tune(
         checkpoints: Scratch folder; removed when the run is complete.
         budget: Trained fraction of the backbone's parameters, for a method that has such a budget.
         resume: Go on from the last checkpoint in `checkpoints` if it belongs to this very run.
+        watch: Looks at the model after each epoch.
 
     Raises:
         TuningError: the method does not fit the model, or its budget is too small.
     """
     precision = resolve_precision(settings.precision, best_device())
     run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
-    checkpoint = _prepare_checkpoints(checkpoints, _fingerprint(model, examples, settings, run), resume)
+    claim_scratch(checkpoints, _fingerprint(model, examples, settings, run), resume=resume)
+    checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)
     keep_for_reuse()
     attached = attach(model, method, Context(examples, tokenizer, options, budget, seed))
@@ -87,7 +108,7 @@ def fine_tune(
     arguments = _arguments(
         settings, options.learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)
     )
-    with only_used_rows(model, examples), cheap_dropout(model):
+    with only_used_rows(model, [*examples, *(watch.examples if watch else ())]), cheap_dropout(model):
         trainer = _Trainer(
             model=model,
             args=arguments,
@@ -97,6 +118,8 @@ def fine_tune(
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(_Progress)
+        if watch:
+            trainer.add_callback(_Watched(watch))
         trainer.train(resume_from_checkpoint=checkpoint)
     for name in ("forward", "_original_forward"):  # Accelerate leaves the model computing in bf16 for good
         vars(model).pop(name, None)
@@ -127,6 +150,17 @@ class _Progress(ProgressCallback):
 
     def on_log(self, *arguments: Any, **options: Any) -> None:
         """Print nothing: the curve is in the result."""
+
+
+class _Watched(TrainerCallback):
+    """Shows the model to somebody after each epoch."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Let them look."""
+        self.watch.after_epoch(round(state.epoch), options["model"])
 
 
 def _arguments(
@@ -175,16 +209,6 @@ def _fingerprint(model: PreTrainedModel, examples: list[Example], settings: Trai
     for example in examples:
         digest.update(repr(sorted(example.items())).encode())
     return digest.hexdigest()
-
-
-def _prepare_checkpoints(folder: Path, fingerprint: str, resume: bool) -> str | None:
-    """The checkpoint to go on from; a folder of another run, or an unwanted one, is emptied."""
-    owner = folder / "run.json"
-    if resume and owner.exists() and json.loads(owner.read_text()) == fingerprint:
-        return _last_complete_checkpoint(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    write_json(owner, fingerprint)
-    return None
 
 
 def _last_complete_checkpoint(folder: Path) -> str | None:

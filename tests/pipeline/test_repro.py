@@ -14,6 +14,7 @@ from sensibert.report.tables import COLUMNS
 
 METHODS = ("sensitivity", "magnitude")
 CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-spt_lora-0.1-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
+TRIALS = {"search-sst2-bitfit-0-0", "search-sst2-bitfit-0-1"}
 ALL_STAGES = {
     "download@sst2",
     "score@sst2-0",
@@ -29,6 +30,7 @@ ALL_STAGES = {
     "evaluate_dense@sst2-full-0",
     "evaluate_dense@sst2-bitfit-0",
     "evaluate_peft@sst2-spt_lora-0.1-0",
+    "search@sst2-bitfit-0",
     "bench",
     "compare",
     "rescore@sst2-0",
@@ -88,6 +90,12 @@ def test_it_leaves_every_file(tree, first_lock):
     assert not any((tree.data / "checkpoints").iterdir())
     assert not list(tree.data.rglob("*.part"))
 
+    trials = pd.read_csv(tree.reports / "search" / "sst2-bitfit-0.csv")
+    assert sorted(trials["learning_rate"]) == [1e-3, 1e-2]
+    found = json.loads((tree.data / "search" / "sst2-bitfit-0" / "metrics.json").read_text())
+    assert found["dev"] == trials["dev_2"].max()
+    assert 0 <= found["accuracy"] <= 100
+
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS
     assert (table["peak_memory"] > 1e8).all()
@@ -132,18 +140,18 @@ def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
 
 def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
     cells, parents = runs_of(tree)
-    assert {cell for cell, _ in cells.values()} == CELLS
-    assert len(cells) == 4
+    assert {cell for cell, _ in cells.values()} == CELLS | TRIALS
+    assert len(cells) == 7
     assert len(parents) == 1
 
     for file in (tree.root / "mlflow.db", *tree.root.glob("mlartifacts")):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    assert "4 created, 0 kept" in tree.run("sensibert", "track")
+    assert "7 created, 0 kept" in tree.run("sensibert", "track")
     again, parents = runs_of(tree)
     assert sorted(again.values()) == sorted(cells.values())
     assert len(parents) == 1
 
-    assert "0 created, 4 kept" in tree.run("sensibert", "track")
+    assert "0 created, 7 kept" in tree.run("sensibert", "track")
     assert runs_of(tree) == (again, parents)
 
 

@@ -14,7 +14,7 @@ from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
 from sensibert.params import DENSE_BUDGET, Cell
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.results import Deployed, Effort, Result
+from sensibert.results import Deployed, Effort, Result, Trial
 from sensibert.stability import ALL_LAYERS, verdicts
 from sensibert.statistics import mcnemar, paired_difference, spread
 from sensibert.tuning import PEFT_METHODS
@@ -213,6 +213,18 @@ def write_stability(table: pd.DataFrame, folder: Path) -> None:
     """Write a stability table as stability.csv and stability.md, the latter with the verdicts first."""
     _write_csv(table, folder / "stability.csv")
     _write_text(_stability_markdown(table), folder / "stability.md")
+
+
+def write_trials(trials: Sequence[Trial], path: Path) -> None:
+    """Write the trials of a search, the best first; `dev_1`, `dev_2`, ... are the dev metric after each epoch."""
+    epochs = max(len(trial.dev) for trial in trials)
+    rows = [
+        (trial.batch_size, trial.learning_rate, trial.state, *(*trial.dev, *[math.nan] * (epochs - len(trial.dev))))
+        for trial in sorted(trials, key=lambda trial: (trial.state == "pruned", -trial.dev[-1], trial.number))
+    ]
+    columns = ["batch_size", "learning_rate", "state", *(f"dev_{epoch + 1}" for epoch in range(epochs))]
+    with replacing(path) as beside:
+        pd.DataFrame(rows, columns=columns).to_csv(beside, index=False, lineterminator="\n", float_format="%.6g")
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Hyper-parameter search: Optuna proposes batch size and learning rate, the carved dev split decides.
+
+The grid is that of BitFit's source unless the settings name another one. A search keeps its trials in a SQLite
+file; one that was killed goes on from there and repeats no trial that was finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.artifacts import claim_scratch, replacing
+from sensibert.encoding import Example
+from sensibert.evaluation import predict, prediction_of
+from sensibert.metrics import compute_metrics
+from sensibert.params import MethodParams, SearchParams, TrainingParams
+from sensibert.results import Trial
+from sensibert.tasks import Task
+from sensibert.training import Watch, fine_tune
+
+BATCH_SIZE, LEARNING_RATE = "batch_size", "learning_rate"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to search: a tuning method on the training data of a task, judged on data carved from it."""
+
+    task: Task
+    train: list[Example]
+    dev: list[Example]
+    tokenizer: PreTrainedTokenizerBase
+    new_model: Callable[[], PreTrainedModel]
+    """Makes the model that each trial begins with."""
+    method: str
+    options: MethodParams
+    """Options of the method; the search chooses the learning rate."""
+    seed: int
+
+    def run(
+        self, settings: SearchParams, training: TrainingParams, scratch: Path, *, resume: bool = True
+    ) -> tuple[list[Trial], Path]:
+        """Run the trials that `scratch` does not hold yet.
+
+        Args:
+            settings: The space, the sampler, and how many trials.
+            training: What the trials share.
+            scratch: Folder of the trials so far and of the best model so far.
+            resume: Whether to go on with what `scratch` holds, if it is of this very search.
+
+        Returns:
+            The trials by number, and the folder of the best one's model.
+        """
+        claim_scratch(scratch, self._identity(settings, training), resume=resume)
+        study = _open_study(settings, scratch / "trials.db")
+        while (left := _trials_left(study, settings)) > 0:
+            print(f"search: trial {settings.trial_count - left + 1} of {settings.trial_count}", flush=True)
+            study.sampler = _sampler(settings, self.seed, len(study.trials))
+            self._run_trial(study, settings, training, scratch)
+        return [_trial(found) for found in _finished(study)], scratch / "best"
+
+    def _run_trial(self, study: optuna.Study, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
+        trial = study.ask()
+        batch_size = trial.suggest_categorical(BATCH_SIZE, settings.batch_sizes)
+        learning_rate = trial.suggest_categorical(LEARNING_RATE, settings.learning_rates)
+        model = self.new_model()
+
+        def report(epoch: int, tuned: PreTrainedModel) -> None:
+            trial.report(self._judge(tuned), epoch)
+            tuned.train()
+            if settings.prune and epoch < settings.epochs and trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            fine_tune(
+                model,
+                self.train,
+                self.tokenizer,
+                training.model_copy(update={"batch_size": batch_size, "epochs": settings.epochs}),
+                method=self.method,
+                options=self.options.model_copy(update={"learning_rate": learning_rate}),
+                seed=self.seed,
+                checkpoints=scratch / "checkpoints",
+                resume=False,
+                watch=Watch(self.dev, report),
+            )
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        reached = study.trials[trial.number].intermediate_values[settings.epochs]
+        if reached > max((found.value for found in _complete(study) if found.value is not None), default=-np.inf):
+            with replacing(scratch / "best") as folder:
+                model.save_pretrained(folder)
+                self.tokenizer.save_pretrained(folder)
+        study.tell(trial, reached)
+
+    def _identity(self, settings: SearchParams, training: TrainingParams) -> str:
+        shaping = (settings, training, self.options)
+        digest = hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in shaping]).encode())
+        digest.update(repr((self.task.name, self.method, self.seed, self.train, self.dev)).encode())
+        for tensor in self.new_model().state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _judge(self, model: PreTrainedModel) -> float:
+        labels = np.array([example["labels"] for example in self.dev])
+        logits = predict(model, self.dev, self.tokenizer)
+        return compute_metrics(self.task, prediction_of(self.task, logits), labels)[self.task.primary_metric]
+
+
+def best_trial(trials: list[Trial]) -> Trial:
+    """The complete trial with the best metric after its last epoch; of equal ones the first."""
+    return max(
+        (trial for trial in trials if trial.state == "complete"), key=lambda trial: (trial.dev[-1], -trial.number)
+    )
+
+
+def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
+    """The study of an earlier run, with its killed trial put back in the queue, or a new one."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}",
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+    )
+    for killed in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(killed.number, state=TrialState.FAIL)
+        study.enqueue_trial(killed.params)
+    if settings.sampler == "grid":
+        for batch_size, rate in product(settings.batch_sizes, settings.learning_rates):
+            study.enqueue_trial({BATCH_SIZE: batch_size, LEARNING_RATE: rate}, skip_if_exists=True)
+    return study
+
+
+def _sampler(settings: SearchParams, seed: int, trial: int) -> BaseSampler:
+    # Seeded anew for each trial: a search that goes on draws what it would have drawn. The grid is in the queue.
+    draw = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
+    return TPESampler(seed=draw) if settings.sampler == "tpe" else RandomSampler(seed=draw)
+
+
+def _trials_left(study: optuna.Study, settings: SearchParams) -> int:
+    return settings.trial_count - len(_finished(study))
+
+
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED])
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(states=[TrialState.COMPLETE])
+
+
+def _trial(found: FrozenTrial) -> Trial:
+    return Trial(
+        number=found.number,
+        batch_size=found.params[BATCH_SIZE],
+        learning_rate=found.params[LEARNING_RATE],
+        state="complete" if found.state == TrialState.COMPLETE else "pruned",
+        dev=[value for _, value in sorted(found.intermediate_values.items())],
+    )

@@ -1,0 +1,137 @@
+"""The search: every point once, going on after a kill, and the dev split alone decides."""
+
+import numpy as np
+import pytest
+import torch
+
+from sensibert import search as search_module
+from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
+from sensibert.params import MethodParams, SearchParams, TrainingParams
+from sensibert.search import Search, best_trial
+from sensibert.tasks import TASKS
+
+TOKENIZER = load_tokenizer("tiny-bert")
+TRAINING = TrainingParams(precision="fp32")
+GRID = SearchParams(batch_sizes=[8, 16], learning_rates=[1e-2, 1e-4], epochs=2, prune=False)
+POINTS = {(8, 1e-2), (8, 1e-4), (16, 1e-2), (16, 1e-4)}
+
+
+def rows(count, offset=0):
+    return [{"input_ids": [2, 10 + row % 2, 20 + (row + offset) % 5, 3], "labels": row % 2} for row in range(count)]
+
+
+def searched(seed=0, dev=None):
+    def new_model():
+        return load_backbone("tiny-bert", TASKS["sst2"], seed)
+
+    options = MethodParams(learning_rate=1.0)  # the search decides
+    return Search(TASKS["sst2"], rows(32), dev or rows(12, offset=2), TOKENIZER, new_model, "bitfit", options, seed)
+
+
+class Killed(BaseException):
+    """What a user's Ctrl-C is like."""
+
+
+@pytest.fixture
+def killed_in(monkeypatch):
+    """Make the fine-tuning of one trial die; counts the trainings that began."""
+    real, begun = search_module.fine_tune, []
+
+    def arrange(number):
+        def fine_tune(*arguments, **options):
+            begun.append((arguments[3].batch_size, options["options"].learning_rate))
+            if len(begun) - 1 == number:
+                raise Killed
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(search_module, "fine_tune", fine_tune)
+        return begun
+
+    return arrange
+
+
+def test_the_grid_is_tried_once_and_the_best_model_is_kept(tmp_path):
+    trials, best = searched().run(GRID, TRAINING, tmp_path / "scratch")
+    assert {(trial.batch_size, trial.learning_rate) for trial in trials} == POINTS
+    assert len(trials) == 4
+    assert all(trial.state == "complete" and len(trial.dev) == 2 for trial in trials)
+    assert best_trial(trials).dev[-1] == max(trial.dev[-1] for trial in trials)
+    judged = searched()._judge(load_model(best))
+    assert judged == pytest.approx(best_trial(trials).dev[-1])
+
+
+def test_a_killed_search_goes_on_and_repeats_no_finished_trial(tmp_path, killed_in):
+    whole, _ = searched().run(GRID, TRAINING, tmp_path / "whole")
+    begun = killed_in(2)
+    with pytest.raises(Killed):
+        searched().run(GRID, TRAINING, tmp_path / "killed")
+    trials, _ = searched().run(GRID, TRAINING, tmp_path / "killed")
+    assert len(begun) == 5  # two finished, one killed, that one again, the last one
+    assert begun.count(begun[2]) == 2
+    assert set(begun) == POINTS
+    results = [{(t.batch_size, t.learning_rate): t.dev for t in found} for found in (whole, trials)]
+    assert results[0] == results[1]
+
+
+def test_the_trials_of_another_search_are_not_used(tmp_path, killed_in):
+    searched().run(GRID, TRAINING, tmp_path / "scratch")
+    begun = killed_in(None)
+    searched().run(GRID, TRAINING, tmp_path / "scratch")
+    assert begun == []
+    searched(seed=1).run(GRID, TRAINING, tmp_path / "scratch")
+    assert len(begun) == 4
+    searched(seed=1).run(GRID, TRAINING, tmp_path / "scratch", resume=False)
+    assert len(begun) == 8
+
+
+def test_a_hopeless_trial_is_ended_early(tmp_path, monkeypatch):
+    # The trials in the order of the queue; from the fifth on, those below the median of the first epochs end.
+    settings = SearchParams(batch_sizes=[8], learning_rates=[1e-2, 2e-2, 3e-2, 4e-2, 1e-7, 5e-2], epochs=2)
+    judged = iter([80.0, 90.0, 80.0, 90.0, 80.0, 90.0, 80.0, 90.0, 10.0, 85.0, 95.0])
+    monkeypatch.setattr(Search, "_judge", lambda *_: next(judged))
+    trials, _ = searched().run(settings, TRAINING, tmp_path / "scratch")
+    assert [trial.state for trial in trials] == ["complete"] * 4 + ["pruned", "complete"]
+    assert trials[4].dev == [10.0]
+    assert best_trial(trials).learning_rate == 5e-2
+
+
+def test_tpe_draws_as_many_trials_as_it_is_told_and_the_same_after_a_kill(tmp_path, killed_in):
+    settings = SearchParams(
+        batch_sizes=[8, 16, 32], learning_rates=[1e-2, 1e-3, 1e-4], epochs=1, sampler="tpe", trials=3, prune=False
+    )
+    whole, _ = searched().run(settings, TRAINING, tmp_path / "whole")
+    killed_in(1)
+    with pytest.raises(Killed):
+        searched().run(settings, TRAINING, tmp_path / "killed")
+    trials, _ = searched().run(settings, TRAINING, tmp_path / "killed")
+    points = [[(t.batch_size, t.learning_rate) for t in found] for found in (whole, trials)]
+    assert len(points[0]) == len(points[1]) == 3
+    assert points[0][:2] == points[1][:2]
+
+
+def test_the_dev_split_is_judged_with_all_its_tokens(tmp_path):
+    """Training drops the embedding rows of tokens that no text has; those of the dev texts must stay."""
+    dev = [{"input_ids": [2, 100 + row, 3], "labels": row % 2} for row in range(20)]
+    settings = SearchParams(batch_sizes=[8], learning_rates=[1e-2], epochs=1)
+    search = Search(
+        TASKS["sst2"],
+        rows(16),
+        dev,
+        TOKENIZER,
+        lambda: load_backbone("tiny-bert", TASKS["sst2"], 0),
+        "full",
+        MethodParams(learning_rate=1.0),
+        0,
+    )
+    logits = []
+    real = search_module.predict
+
+    def predict(*arguments):
+        logits.append(real(*arguments))
+        return logits[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_module, "predict", predict)
+        _, best = search.run(settings, TRAINING, tmp_path / "scratch")
+    torch.testing.assert_close(torch.from_numpy(logits[0]), torch.from_numpy(real(load_model(best), dev, TOKENIZER)))
+    assert len(np.unique(logits[0].round(4), axis=0)) > 5
