@@ -32,6 +32,7 @@ API = {
     "export_onnx": "sensibert.export",
     "compress_model": "sensibert.compress",
     "Recipe": "sensibert.compress",
+    "MethodParams": "sensibert.params",
     "ModelParams": "sensibert.params",
     "ScoringParams": "sensibert.params",
     "TrainingParams": "sensibert.params",
