@@ -69,6 +69,8 @@ class Collator:
             if name in features[0]
         }
         batch["attention_mask"] = self._padded([[1] * length for length in lengths], 0, max(lengths))
+        if "teacher" in features[0]:
+            batch["teacher"] = torch.tensor([example["teacher"] for example in features])
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([example["labels"] for example in features])
         return batch

@@ -28,6 +28,7 @@ from pydantic import (
 from sensibert.errors import ParamsError
 from sensibert.importance import CRITERIA
 from sensibert.models.architectures import ANATOMIES
+from sensibert.pruning import FROM_DENSE, PRUNING_METHODS
 from sensibert.tasks import TASKS
 from sensibert.tuning import BIAS_METHODS, PEFT_METHODS, TUNING_METHODS
 
@@ -84,6 +85,7 @@ def _is_a_fraction(value: float) -> float:
 
 TaskName = Annotated[str, _one_of("task", TASKS)]
 CriterionName = Annotated[str, _one_of("criterion", CRITERIA)]
+PruningName = Annotated[str, _one_of("pruning procedure", PRUNING_METHODS)]
 TuningName = Annotated[str, _one_of("tuning method", TUNING_METHODS)]
 PeftName = Annotated[str, _one_of("method with a budget of trained parameters", PEFT_METHODS)]
 Budget = Annotated[float, BeforeValidator(_written_as_a_float), AfterValidator(_is_a_fraction)]
@@ -218,6 +220,21 @@ class SptParams(MethodParams):
     """Examples whose mean gradient is squared at once."""
 
 
+class IterativeParams(MethodParams):
+    """Iterative pruning."""
+
+    rounds: Annotated[int, Field(ge=2)] = 3
+    """Rounds of pruning and fine-tuning; they share the epochs of `training`."""
+
+
+class DistillationParams(MethodParams):
+    """Fine-tuning that also learns from the dense model."""
+
+    temperature: PositiveFloat = 2.0
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of the teacher's answers; the rest is of the labels."""
+
+
 class Methods(Section):
     """Learning rate and options of the methods; each method of the grid must stand here."""
 
@@ -239,6 +256,10 @@ class Methods(Section):
     adapter: MethodParams | None = None
     spt_lora: SptParams | None = None
     spt_adapter: SptParams | None = None
+    iterative_magnitude: IterativeParams | None = None
+    iterative_sensitivity: IterativeParams | None = None
+    distilled_magnitude: DistillationParams | None = None
+    distilled_sensitivity: DistillationParams | None = None
 
     @model_serializer(mode="wrap")
     def _only_what_is_named(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -305,7 +326,7 @@ class Cell(NamedTuple):
 
     task: str
     method: str
-    """A criterion (the model is pruned by it) or a tuning method (the dense model is tuned by it)."""
+    """A criterion or a pruning procedure, or a tuning method of the dense model."""
     budget: float
     """Kept fraction of the prunable parameters, or trained fraction of the backbone's for a method that has one."""
     seed: int
@@ -318,8 +339,8 @@ class Cell(NamedTuple):
 
     @property
     def is_pruned(self) -> bool:
-        """Whether a criterion made this cell's model smaller."""
-        return self.method in CRITERIA
+        """Whether this cell's model was made smaller."""
+        return self.method in CRITERIA or self.method in PRUNING_METHODS
 
     @property
     def trains_a_budget(self) -> bool:
@@ -348,6 +369,8 @@ class Params(Section):
     seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
     criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)]
     budgets: Annotated[list[Budget], Unique, Field(min_length=1)]
+    pruning: Annotated[list[PruningName], Unique] = []
+    """Procedures that prune to the same budgets in other ways than scoring once and fine-tuning once."""
     tuning: Annotated[list[TuningName], Unique, Field(min_length=1)]
     peft: Annotated[list[PeftName], Unique] = []
     peft_budgets: Annotated[list[Budget], Unique] = []
@@ -364,9 +387,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        methods = [*self.criteria, *self.tuning, *self.peft]
+        methods = [*self.criteria, *self.pruning, *self.tuning, *self.peft]
         if missing := [method for method in methods if getattr(self.methods, method) is None]:
             raise ValueError(f"methods has no entry for {', '.join(missing)}: give each its learning_rate")
+        if "full" not in self.tuning and (pupils := [name for name in self.pruning if name in FROM_DENSE]):
+            raise ValueError(f"pruning: {', '.join(pupils)} begins with the fully tuned model: add full to tuning")
+        if self.masking.budget_kind == "size" and self.pruning:
+            raise ValueError("pruning: its procedures count parameters or multiply-accumulates, not bytes")
         if bool(self.peft) != bool(self.peft_budgets):
             raise ValueError("peft and peft_budgets go together: name both, or leave both empty")
         pydocs = self.data.source == "pydocs"
@@ -389,8 +416,7 @@ class Params(Section):
 
     def settings_of(self, method: str) -> MethodParams:
         """Learning rate and options of a method of the grid."""
-        settings = getattr(self.methods, method)
-        assert isinstance(settings, MethodParams)
+        settings: MethodParams = getattr(self.methods, method)
         return settings
 
     def cells(self) -> list[Cell]:
@@ -407,9 +433,9 @@ class Params(Section):
                     for seed in self.seeds
                 ),
                 *(
-                    Cell(task, criterion, budget, seed)
+                    Cell(task, method, budget, seed)
                     for budget in self.budgets
-                    for criterion in self.criteria
+                    for method in (*self.criteria, *self.pruning)
                     for seed in self.seeds
                 ),
             )

@@ -22,10 +22,11 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.artifacts import claim_scratch
+from sensibert.distillation import distilled_loss
 from sensibert.dropout import cheap_dropout
 from sensibert.encoding import Example, TrainingOrder, collator
 from sensibert.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
-from sensibert.params import DENSE_BUDGET, MethodParams, Precision, TrainingParams
+from sensibert.params import DENSE_BUDGET, DistillationParams, MethodParams, Precision, TrainingParams
 from sensibert.tuning import attach
 from sensibert.tuning.base import Context, classifier_parameters
 from sensibert.used_rows import only_used_rows
@@ -82,7 +83,7 @@ def fine_tune(
 
     Args:
         model: A dense or slim model; a slim one needs no mask, its dimensions are gone.
-        examples: Training data.
+        examples: Training data; an example may hold a teacher's logits as `teacher` [classes].
         tokenizer: Pads the batches; None for images.
         settings: Epochs, batch size and the like.
         method: A tuning method, which says what trains.
@@ -115,6 +116,7 @@ def fine_tune(
             train_dataset=examples,  # type: ignore[arg-type]
             data_collator=collator(tokenizer),
             processing_class=tokenizer,
+            method_options=options,
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(_Progress)
@@ -140,6 +142,20 @@ def fine_tune(
 
 class _Trainer(Trainer):
     """The stock Trainer; only the order of the data does not depend on where the run was interrupted."""
+
+    def __init__(self, *arguments: Any, method_options: MethodParams, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.method_options = method_options
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """The loss on the labels; where examples hold a teacher's answers, mixed with the distance to them."""
+        answers = inputs.pop("teacher", None)
+        if answers is None:
+            return super().compute_loss(model, inputs, *arguments, **options)
+        assert isinstance(self.method_options, DistillationParams)
+        outputs = model(**inputs)
+        settings = self.method_options.temperature, self.method_options.weight
+        return distilled_loss(outputs.loss, outputs.logits, answers, *settings)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> TrainingOrder:
         return TrainingOrder(self.train_dataset, self.args.train_batch_size, self.args.seed)  # type: ignore[arg-type]

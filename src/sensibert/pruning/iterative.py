@@ -1,0 +1,102 @@
+"""Iterative pruning: rounds of pruning and fine-tuning instead of one, with the same total number of epochs.
+
+The kept fraction falls geometrically, so that each round removes the same share of what is left. From the second
+round on, the scores are those of the partly pruned, partly fine-tuned model.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from sensibert.artifacts import ScoreFile, read_json, read_mask, replacing, write_json, write_mask
+from sensibert.budgets import mask_for
+from sensibert.cost import unit_costs
+from sensibert.encoding import mean_length
+from sensibert.importance import DATA_FREE, criterion_class
+from sensibert.importance.scoring import score
+from sensibert.masks import Mask
+from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
+from sensibert.models.backbones import load_model
+from sensibert.models.slim import slim
+from sensibert.params import IterativeParams
+from sensibert.pruning.base import Context, Pruned
+from sensibert.training import Training, fine_tune
+
+
+def prune_by_magnitude(context: Context) -> Pruned:
+    """Prune what has the smallest weights, round by round."""
+    return _prune(context, "magnitude")
+
+
+def prune_by_sensitivity(context: Context) -> Pruned:
+    """Prune what the task is least sensitive to, with a new scoring pass in each round."""
+    return _prune(context, "sensitivity")
+
+
+def kept_fractions(budget: float, rounds: int) -> list[float]:
+    """What is kept after each round, of the dense model: a geometric sequence that ends at the budget."""
+    return [budget ** (done / rounds) for done in range(1, rounds)] + [budget]
+
+
+def compose(outer: Mask, inner: Mask) -> Mask:
+    """The mask of the dense model that does what `outer` does, and then `inner` to the slim model."""
+    keep = {}
+    for key, kept in outer.keep.items():
+        flat = np.zeros(kept.size, dtype=bool)
+        flat[np.flatnonzero(kept)[inner.keep[key].reshape(-1)]] = True
+        keep[key] = flat.reshape(kept.shape)
+    return Mask(keep, outer.costs, inner.about)
+
+
+def _prune(context: Context, criterion: str) -> Pruned:
+    assert isinstance(context.settings, IterativeParams)
+    rounds = context.settings.rounds
+    training = context.training.model_copy(update={"epochs": context.training.epochs / rounds})
+    model, mask, trainings = context.new_model(), None, []
+    for number, fraction in enumerate(kept_fractions(context.budget, rounds)):
+        folder = context.scratch / f"round-{number + 1}"
+        if not folder.exists():
+            scores = context.scores if number == 0 else _scores(model, criterion, context)
+            # Of the model at hand: a fraction of the dense one would not tell what it has already lost.
+            left = 1.0 if mask is None else mask.kept_fraction
+            options = context.masking.options(criterion)
+            found = mask_for(scores, criterion, min(1.0, fraction / left), **options)
+            model = slim(model, found)
+            mask = found if mask is None else compose(mask, found)
+            tuned = fine_tune(
+                model,
+                context.examples,
+                context.tokenizer,
+                training,
+                method="full",
+                options=context.settings,
+                seed=context.seed,
+                checkpoints=context.scratch / "checkpoints",
+            )
+            with replacing(folder) as beside:
+                model.save_pretrained(beside)
+                write_mask(beside / "mask.safetensors", mask)
+                write_json(beside / "training.json", vars(tuned))
+        model = load_model(folder).to(model.device)  # type: ignore[arg-type]
+        mask = read_mask(folder / "mask.safetensors")
+        trainings.append(Training(**read_json(folder / "training.json")))
+    assert mask is not None
+    passes = 0 if criterion in DATA_FREE else rounds * context.scoring.epochs
+    return Pruned(model, mask, trainings, passes, {"kept_fractions": kept_fractions(context.budget, rounds)})
+
+
+def _scores(model: PreTrainedModel, criterion: str, context: Context) -> ScoreFile:
+    """The scores of one criterion for the model at hand."""
+    tokens = mean_length(context.examples)
+    costs, grains, units = costs_of(model), grains_of(model), unit_costs(model, tokens)
+    if criterion in DATA_FREE:
+        modules = prunable_modules(model)
+        scores = {key: criterion_class(criterion)(module, context.seed).scores() for key, module in modules.items()}
+        return ScoreFile({criterion: scores}, costs, grains, {}, units)
+    watched = copy.deepcopy(model)  # the pass trains its weights
+    settings = context.scoring, context.seed, context.training.precision
+    *_, found = score(watched, context.examples, context.tokenizer, *settings)
+    return ScoreFile(found, costs, grains, {}, units)
