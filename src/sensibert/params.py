@@ -177,6 +177,14 @@ class TrainingParams(Section):
     """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
 
 
+class FisherPruningParams(Section):
+    """Pruning without retraining, by Fisher information (`pruning/kwon.py`)."""
+
+    samples: PositiveInt = 2000
+    """Training examples that the masks are computed from."""
+    batch_size: PositiveInt = 32
+
+
 class StabilityParams(Section):
     """Scoring passes that are repeated to see whether their ranking holds."""
 
