@@ -235,6 +235,14 @@ class DistillationParams(MethodParams):
     """Of the teacher's answers; the rest is of the labels."""
 
 
+class KwonParams(Section):
+    """Pruning without retraining, by Fisher information (`pruning/kwon`)."""
+
+    samples: PositiveInt = 2000
+    """Training examples that the masks are computed from."""
+    batch_size: PositiveInt = 32
+
+
 class Methods(Section):
     """Learning rate and options of the methods; each method of the grid must stand here."""
 
@@ -256,6 +264,7 @@ class Methods(Section):
     adapter: MethodParams | None = None
     spt_lora: SptParams | None = None
     spt_adapter: SptParams | None = None
+    kwon: KwonParams | None = None
     iterative_magnitude: IterativeParams | None = None
     iterative_sensitivity: IterativeParams | None = None
     distilled_magnitude: DistillationParams | None = None
@@ -416,7 +425,8 @@ class Params(Section):
 
     def settings_of(self, method: str) -> MethodParams:
         """Learning rate and options of a method of the grid."""
-        settings: MethodParams = getattr(self.methods, method)
+        settings = getattr(self.methods, method)
+        assert isinstance(settings, MethodParams)
         return settings
 
     def cells(self) -> list[Cell]:

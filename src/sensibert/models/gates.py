@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sensibert.errors import MaskError
@@ -29,6 +30,19 @@ def gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator
         for key, module in prunable_modules(model).items():
             for handle in _attach(module, gates[key]):
                 hooks.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def columns_gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
+    """Like `gated`, but every gate acts where the dimensions enter the output projection, in attention too.
+
+    There a head's gate scales what the head adds to the hidden states and leaves its attention scores alone, so
+    that scaling the columns of the projection has the same effect.
+    """
+    with ExitStack() as hooks:
+        for key, module in prunable_modules(model).items():
+            hooks.callback(_scale_input(module.column, gates[key]).remove)
         yield
 
 
@@ -57,10 +71,14 @@ def check_fit(model: PreTrainedModel, mask: Mask) -> None:
             )
 
 
-def _attach(module: PrunableModule, gate: Tensor) -> list[torch.utils.hooks.RemovableHandle]:
-    def scale_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _scale_input(linear: nn.Module, gate: Tensor) -> RemovableHandle:
+    def scale(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0] * gate.to(inputs[0].dtype), *inputs[1:])
 
+    return linear.register_forward_pre_hook(scale)
+
+
+def _attach(module: PrunableModule, gate: Tensor) -> list[RemovableHandle]:
     def scale_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         blocks = output.shape[-1] // gate.shape[-1]
         return output * gate.to(output.dtype).repeat(*[1] * (gate.dim() - 1), blocks)
@@ -76,7 +94,7 @@ def _attach(module: PrunableModule, gate: Tensor) -> list[torch.utils.hooks.Remo
     rows = module.rows.values()
     match module.paths.gate:
         case "input":
-            return [module.column.register_forward_pre_hook(scale_input)]
+            return [_scale_input(module.column, gate)]
         case "outputs":
             return [linear.register_forward_hook(scale_output) for linear in rows]
         case "token_outputs":

@@ -1,0 +1,129 @@
+"""Pruning by Fisher information without retraining (Kwon et al., arXiv 2204.09656).
+
+Four steps on a fine-tuned model: the Fisher information of the masks of heads and filters (`fisher.py`), a mask
+search under the budget (`search.py`), the rearrangement of the mask within each module (`rearrange.py`) and the
+rescaling of what is kept (`rescale.py`). The scales are folded into the weights, so that the result is a slim model
+like any other.
+
+What differs from the authors' code: gradients are squared per example, as in the paper, not per batch; every layer
+keeps a head and a filter; swaps go on until none helps; a module is rescaled to the output of its projection
+before the residual connection, and one that cannot be rescaled does not end the rescaling of those behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.artifacts import ScoreFile
+from sensibert.budgets import predict
+from sensibert.cost import unit_costs
+from sensibert.encoding import Example, evaluation_batches, mean_length
+from sensibert.errors import MaskError
+from sensibert.hardware import keep_for_reuse, make_deterministic, resolve_precision
+from sensibert.masks import Mask, ModuleKey
+from sensibert.models.anatomy import costs_of, prunable_modules
+from sensibert.models.slim import slim
+from sensibert.params import FisherPruningParams, Precision
+from sensibert.pruning.fisher import block, collect_gradients, diagonal
+from sensibert.pruning.rearrange import block_loss, rearrange
+from sensibert.pruning.rescale import Rescaling, rescale
+from sensibert.pruning.search import search
+from sensibert.pruning.units import Units, by_dimension, stays_whole, unit_size
+
+KINDS = ("macs", "params")
+"""Kinds of a budget: a fraction of the prunable multiply-accumulates or of the prunable parameters."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model and how it came about."""
+
+    model: PreTrainedModel
+    """Slim, rescaled and in evaluation mode."""
+    mask: Mask
+    """Whole heads and single filters."""
+    searched_loss: float
+    """Block-diagonal Fisher loss of the mask that the search found, over all modules."""
+    rearranged_loss: float
+    """That of the final mask."""
+    rescaled: dict[ModuleKey, Rescaling]
+    """Scales and reconstruction errors of each module."""
+
+
+def prune(
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    budget: float,
+    settings: FisherPruningParams,
+    seed: int,
+    *,
+    kind: str = "macs",
+    precision: Precision = "auto",
+    about: dict[str, Any] | None = None,
+) -> Pruned:
+    """Prune a fine-tuned text model with a sample of its training data.
+
+    Args:
+        model: Fine-tuned; its weights and gradients stay as they are. It is put into evaluation mode.
+        examples: Training data, never validation data. Its mean length is that of the text whose
+            multiply-accumulates are counted.
+        tokenizer: Pads the batches.
+        budget: The fraction that may be kept, in (0, 1].
+        settings: Size of the sample and of its batches.
+        seed: Of the sample.
+        kind: One of `KINDS`: what the budget is a fraction of.
+        precision: Number format of the matrix products.
+        about: Recorded in the mask, together with `budget_kind` and `predicted`, as by `budgets.mask_for`.
+
+    Raises:
+        MaskError: the kind is unknown, or the budget is out of range or too small.
+    """
+    if kind not in KINDS:
+        raise MaskError(
+            f"unknown kind of budget {kind!r} for pruning by heads and filters; allowed: {', '.join(KINDS)}"
+        )
+    precision = resolve_precision(precision, model.device)
+    make_deterministic(seed)
+    keep_for_reuse()
+    model.eval()
+    batches = [
+        {name: values.to(model.device) for name, values in batch.items()}
+        for _, batch in evaluation_batches(draw(examples, settings.samples, seed), tokenizer, settings.batch_size)
+    ]
+    modules, units = prunable_modules(model), unit_costs(model, mean_length(examples))
+    gradients = collect_gradients(model, batches, precision)
+    costs = units["macs"].per_dimension if kind == "macs" else costs_of(model)
+    found = search(
+        {key: diagonal(of_module) for key, of_module in gradients.items()},
+        {key: costs[key] * unit_size(module) for key, module in modules.items()},
+        budget,
+        whole={key for key, module in modules.items() if stays_whole(module)},
+    )
+    keep, searched_loss, rearranged_loss = _rearranged(found, gradients)
+    mask = Mask({key: by_dimension(keep[key], module) for key, module in modules.items()}, costs_of(model))
+    predicted = predict(mask, ScoreFile({}, mask.costs, {}, {}, units))
+    mask = replace(mask, about={**(about or {}), "budget_kind": kind, "predicted": predicted})
+    small = slim(model, mask)
+    return Pruned(small, mask, searched_loss, rearranged_loss, rescale(model, small, batches, precision))
+
+
+def draw(examples: list[Example], count: int, seed: int) -> list[Example]:
+    """So many different examples, or all of them where there are fewer, in their order."""
+    rows = np.random.default_rng(seed).choice(len(examples), min(count, len(examples)), replace=False)
+    return [examples[row] for row in sorted(rows)]
+
+
+def _rearranged(found: Units, gradients: Units) -> tuple[Units, float, float]:
+    """The rearranged mask, and the losses before and after."""
+    keep, before, after = {}, 0.0, 0.0
+    for key, of_module in found.items():
+        information = block(gradients[key])  # one at a time: it is as large as a weight matrix
+        keep[key] = rearrange(of_module, information)
+        before += block_loss(of_module, information)
+        after += block_loss(keep[key], information)
+    return keep, before, after
