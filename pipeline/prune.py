@@ -51,7 +51,7 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         masking=params.masking,
         scoring=params.scoring,
         training=params.training,
-        settings=params.settings_of(cell.method),
+        settings=getattr(params.methods, cell.method),
         budget=cell.budget,
         seed=cell.seed,
         scratch=scratch,

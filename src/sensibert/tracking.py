@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from sensibert.artifacts import Paths, read_json
 from sensibert.errors import TrackingError
+from sensibert.importance import CRITERIA
 from sensibert.params import Cell, Params, SearchedCell
 from sensibert.provenance import git_state, params_hash
 from sensibert.results import Result, Trial
@@ -420,8 +421,9 @@ def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
     sections = params.model_dump(mode="json", include={"data", "model", "training"})
     if cell.is_pruned:
         sections |= params.model_dump(mode="json", include={"scoring", "masking"})
-        sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(cell.method)}
-    return {**cell._asdict(), **params.settings_of(cell.method).model_dump(), **sections}
+        ranked = cell.method if cell.method in CRITERIA else cell.method.rpartition("_")[2]
+        sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(ranked)}
+    return {**cell._asdict(), **getattr(params.methods, cell.method).model_dump(), **sections}
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

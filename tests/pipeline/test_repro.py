@@ -13,7 +13,16 @@ import pytest
 from sensibert.report.tables import COLUMNS
 
 METHODS = ("sensitivity", "magnitude")
-CELLS = {"sst2-full-0", "sst2-bitfit-0", "sst2-spt_lora-0.1-0", "sst2-sensitivity-0.5-0", "sst2-magnitude-0.5-0"}
+PROCEDURES = ("kwon", "iterative_magnitude")
+CELLS = {
+    "sst2-full-0",
+    "sst2-bitfit-0",
+    "sst2-spt_lora-0.1-0",
+    "sst2-kwon-0.5-0",
+    "sst2-iterative_magnitude-0.5-0",
+    "sst2-sensitivity-0.5-0",
+    "sst2-magnitude-0.5-0",
+}
 TRIALS = {"search-sst2-bitfit-0-0", "search-sst2-bitfit-0-1"}
 ALL_STAGES = {
     "download@sst2",
@@ -30,6 +39,10 @@ ALL_STAGES = {
     "evaluate_dense@sst2-full-0",
     "evaluate_dense@sst2-bitfit-0",
     "evaluate_peft@sst2-spt_lora-0.1-0",
+    "prune@sst2-kwon-0.5-0",
+    "prune@sst2-iterative_magnitude-0.5-0",
+    "evaluate_pruned@sst2-kwon-0.5-0",
+    "evaluate_pruned@sst2-iterative_magnitude-0.5-0",
     "search@sst2-bitfit-0",
     "bench",
     "compare",
@@ -77,7 +90,7 @@ def test_it_leaves_every_file(tree, first_lock):
     for cell in CELLS:
         assert (tree.data / "models" / cell / "model.safetensors").is_file()
         assert (tree.data / "models" / cell / "tokenizer.json").is_file()
-        assert json.loads((tree.data / "history" / f"{cell}.json").read_text())["log"]
+        assert json.loads((tree.data / "history" / f"{cell}.json").read_text())["log"] or "kwon" in cell
         result = json.loads((tree.data / "results" / cell / "metrics.json").read_text())
         assert 0 <= result["metrics"]["accuracy"] <= 100
         predictions = pd.read_parquet(tree.data / "results" / cell / "predictions.parquet")
@@ -99,10 +112,11 @@ def test_it_leaves_every_file(tree, first_lock):
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS
     assert (table["peak_memory"] > 1e8).all()
-    assert table["extra_passes"].round(2).tolist() == [0, 0, 0.22, 1, 0]
+    assert table["extra_passes"].round(2).tolist() == [0, 0, 0.22, 1, 0, 1.33, 0]
     assert table["latency_ms"].isna().all()  # nothing is deployed
-    assert list(table["method"]) == ["full", "bitfit", "spt_lora", "sensitivity", "magnitude"]
-    assert table["prunable_kept"].between(0.47, 0.5).sum() == 2
+    assert list(table["method"]) == ["full", "bitfit", "spt_lora", "sensitivity", "magnitude", *PROCEDURES]
+    assert (table["prunable_kept"][3:] <= 0.5).all()
+    assert (table["prunable_kept"][3:] > 0.35).all()  # whole heads of a tiny model
     written = {path.name for path in tree.reports.iterdir()}
     assert written >= {"table.md", "table.tex", "significance.csv", "stability.csv", "stability.md"}
     assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "stability.svg"}
@@ -118,7 +132,13 @@ def test_dvc_shows_what_there_is(tree):
     shown = json.loads(tree.run("dvc", "metrics", "show", "--json"))[""]["data"]
     for path, entry in shown.items():
         assert entry["data"] == json.loads((tree.root / path).read_text())
-    assert {entry["data"]["method"] for entry in shown.values()} == {"full", "bitfit", "spt_lora", *METHODS}
+    assert {entry["data"]["method"] for entry in shown.values()} == {
+        "full",
+        "bitfit",
+        "spt_lora",
+        *METHODS,
+        *PROCEDURES,
+    }
 
     output = tree.run("dvc", "plots", "show")
     assert "failed" not in output
@@ -141,17 +161,17 @@ def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
 def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
     cells, parents = runs_of(tree)
     assert {cell for cell, _ in cells.values()} == CELLS | TRIALS
-    assert len(cells) == 7
+    assert len(cells) == 9
     assert len(parents) == 1
 
     for file in (tree.root / "mlflow.db", *tree.root.glob("mlartifacts")):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    assert "7 created, 0 kept" in tree.run("sensibert", "track")
+    assert "9 created, 0 kept" in tree.run("sensibert", "track")
     again, parents = runs_of(tree)
     assert sorted(again.values()) == sorted(cells.values())
     assert len(parents) == 1
 
-    assert "0 created, 7 kept" in tree.run("sensibert", "track")
+    assert "0 created, 9 kept" in tree.run("sensibert", "track")
     assert runs_of(tree) == (again, parents)
 
 
@@ -187,6 +207,7 @@ def test_deployed_models_are_exported_and_timed(tree):
 def test_the_grid_grows_and_shrinks(tree):
     tree.set_params(budgets=[0.5, 0.33])
     added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
+    added |= {f"{stage}@sst2-{method}-0.33-0" for stage in ("prune", "evaluate_pruned") for method in PROCEDURES}
     assert tree.repro() == added | SUMMARIES
     assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.33, 0.1}
     tree.commit()

@@ -16,13 +16,13 @@ from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.models.gates import columns_gated, masked
 from sensibert.models.slim import slim
-from sensibert.params import FisherPruningParams
-from sensibert.pruning.fisher import block, collect_gradients, diagonal, unit_gradients
-from sensibert.pruning.kwon import draw, prune
-from sensibert.pruning.rearrange import block_loss, rearrange
-from sensibert.pruning.rescale import RIDGE, rescale, scale_columns, tokens_that_count
-from sensibert.pruning.search import search
-from sensibert.pruning.units import by_dimension, stays_whole, unit_count, unit_size
+from sensibert.params import KwonParams
+from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal, unit_gradients
+from sensibert.pruning.kwon.rearrange import block_loss, rearrange
+from sensibert.pruning.kwon.recipe import draw, prune
+from sensibert.pruning.kwon.rescale import RIDGE, rescale, scale_columns, tokens_that_count
+from sensibert.pruning.kwon.search import search
+from sensibert.pruning.kwon.units import by_dimension, stays_whole, unit_count, unit_size
 from sensibert.tasks import TASKS
 
 HEADS, FILTERS = "attention", "feed_forward"
@@ -31,7 +31,7 @@ TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [
     {"input_ids": [2, *range(10, 12 + row % 5), 10 + row % 3, 3], "labels": int(row % 3 == 0)} for row in range(40)
 ]
-SETTINGS = FisherPruningParams(samples=24, batch_size=8)
+SETTINGS = KwonParams(samples=24, batch_size=8)
 
 
 def some_units(model, fraction=0.6, seed=0):

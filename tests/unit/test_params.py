@@ -8,6 +8,7 @@ import yaml
 from sensibert.errors import ParamsError
 from sensibert.importance import CRITERIA
 from sensibert.params import Cell, Methods, load_params, parse_params
+from sensibert.pruning import PRUNING_METHODS
 from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 CONTENT = {
@@ -84,7 +85,7 @@ def test_a_method_that_cannot_run_is_refused(tmp_path):
 
 
 def test_every_method_has_its_settings():
-    assert set(Methods.model_fields) == {*CRITERIA, *TUNING_METHODS, *PEFT_METHODS}
+    assert set(Methods.model_fields) == {*CRITERIA, *PRUNING_METHODS, *TUNING_METHODS, *PEFT_METHODS}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,7 @@ def test_every_method_has_its_settings():
         ("tasks", ["sst"], "tasks.0: unknown task 'sst'; allowed: cola, sst2, mrpc"),
         ("tasks", ["docs_match"], "tasks: docs_match does not come from data.source: local, which has cola, sst2"),
         ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, head_only, bitfit"),
+        ("pruning", ["snip"], "pruning.0: unknown pruning procedure 'snip'; allowed: kwon, iterative_magnitude"),
         ("peft", ["full"], "peft.0: unknown method with a budget of trained parameters 'full'; allowed: lora, adapter"),
         ("peft_budgets", [0.01], "peft and peft_budgets go together: name both, or leave both empty"),
         ("data.source", "pydocs", "tasks: sst2, mrpc does not come from data.source: pydocs, which has docs_origin"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sensibert.pruning.base import Context, Pruned
 
 PRUNING_METHODS: dict[str, str] = {
-    "kwon": "sensibert.pruning.kwon:prune",
+    "kwon": "sensibert.pruning.kwon.recipe:prune_tuned",
     "iterative_magnitude": "sensibert.pruning.iterative:prune_by_magnitude",
     "iterative_sensitivity": "sensibert.pruning.iterative:prune_by_sensitivity",
     "distilled_magnitude": "sensibert.pruning.distilled:prune_by_magnitude",

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.artifacts import ScoreFile
 from sensibert.encoding import Example
 from sensibert.masks import Mask
-from sensibert.params import MaskingParams, MethodParams, ScoringParams, TrainingParams
+from sensibert.params import MaskingParams, ScoringParams, Section, TrainingParams
 from sensibert.training import Training
 
 
@@ -31,7 +31,8 @@ class Context:
     masking: MaskingParams
     scoring: ScoringParams
     training: TrainingParams
-    settings: MethodParams
+    settings: Section
+    """Those of the procedure."""
     budget: float
     seed: int
     scratch: Path

@@ -7,6 +7,7 @@ round on, the scores are those of the partly pruned, partly fine-tuned model.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -55,17 +56,18 @@ def _prune(context: Context, criterion: str) -> Pruned:
     assert isinstance(context.settings, IterativeParams)
     rounds = context.settings.rounds
     training = context.training.model_copy(update={"epochs": context.training.epochs / rounds})
-    model, mask, trainings = context.new_model(), None, []
+    kind = context.masking.budget_kind
+    model, mask, trainings, left = context.new_model(), None, [], 1.0
     for number, fraction in enumerate(kept_fractions(context.budget, rounds)):
         folder = context.scratch / f"round-{number + 1}"
         if not folder.exists():
             scores = context.scores if number == 0 else _scores(model, criterion, context)
-            # Of the model at hand: a fraction of the dense one would not tell what it has already lost.
-            left = 1.0 if mask is None else mask.kept_fraction
             options = context.masking.options(criterion)
-            found = mask_for(scores, criterion, min(1.0, fraction / left), **options)
+            found = mask_for(scores, criterion, min(1.0, fraction / left), kind, **options)
+            left *= _kept(found, scores, kind)
             model = slim(model, found)
             mask = found if mask is None else compose(mask, found)
+            mask = replace(mask, about={"budget_kind": kind, "left": left})
             tuned = fine_tune(
                 model,
                 context.examples,
@@ -82,10 +84,17 @@ def _prune(context: Context, criterion: str) -> Pruned:
                 write_json(beside / "training.json", vars(tuned))
         model = load_model(folder).to(model.device)  # type: ignore[arg-type]
         mask = read_mask(folder / "mask.safetensors")
+        left = mask.about["left"]
         trainings.append(Training(**read_json(folder / "training.json")))
     assert mask is not None
     passes = 0 if criterion in DATA_FREE else rounds * context.scoring.epochs
     return Pruned(model, mask, trainings, passes, {"kept_fractions": kept_fractions(context.budget, rounds)})
+
+
+def _kept(found: Mask, scores: ScoreFile, kind: str) -> float:
+    """What a mask keeps of the model at hand, in the unit of the budget."""
+    costs = found.costs if kind == "params" else scores.unit(kind).per_dimension
+    return replace(found, costs=costs).kept_fraction
 
 
 def _scores(model: PreTrainedModel, criterion: str, context: Context) -> ScoreFile:

@@ -21,6 +21,7 @@ from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
 from sensibert.masks import Mask
 from sensibert.params import Cell
+from sensibert.pruning import PRUNING_METHODS
 from sensibert.report.labels import TIMES, metric_label, words
 from sensibert.report.tables import REFERENCE_TUNING
 from sensibert.results import Result
@@ -39,6 +40,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2)))
 _INK = "#222222"
 _MUTED = "#666666"
+_PRUNED = (*CRITERIA, *PRUNING_METHODS)
 _NAME_OFFSET = 14
 """Points between the panel and the names of its lines."""
 
@@ -140,7 +142,7 @@ def budget_figure(curve: pd.DataFrame) -> Figure:
 
 
 def _draw_budget_panel(panel: Axes, curve: pd.DataFrame) -> None:
-    pruned = curve[curve["method"].map(lambda method: method in CRITERIA)]
+    pruned = curve[curve["method"].map(lambda method: method in _PRUNED)]
     dense = curve.drop(pruned.index)
     budgets = sorted(pruned["budget"].unique())
     margin = max(0.06 * (budgets[-1] - budgets[0]), 0.02)
@@ -161,7 +163,7 @@ def _draw_budget_panel(panel: Axes, curve: pd.DataFrame) -> None:
 
 
 def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: float) -> None:
-    place = list(CRITERIA).index(criterion)
+    place = _PRUNED.index(criterion)
     colour = _COLOURS[place % len(_COLOURS)]
     budgets = sorted(rows["budget"].unique())
     spreads = [spread(rows.loc[rows["budget"] == budget, "value"].tolist()) for budget in budgets]
@@ -175,6 +177,7 @@ def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: floa
         markeredgecolor="white",
         markeredgewidth=0.7,
         linewidth=1.8,
+        linestyle="-" if criterion in CRITERIA else "--",
         elinewidth=1.1,
         capsize=2.5,
         zorder=3,
@@ -198,7 +201,7 @@ def _draw_dense(panel: Axes, method: str, values: list[float]) -> None:
 
 
 def _line_name(method: str) -> str:
-    return method if method in CRITERIA else f"dense, {method}"
+    return method if method in _PRUNED else f"dense, {method}"
 
 
 def _name_line(panel: Axes, method: str, height: float, colour: str) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
 from sensibert.params import DENSE_BUDGET, Cell
+from sensibert.pruning import PRUNING_METHODS
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.results import Deployed, Effort, Result, Trial
 from sensibert.stability import ALL_LAYERS, verdicts
@@ -325,7 +326,7 @@ def _names(rows: pd.DataFrame) -> dict[str, Sequence[str]]:
 
 def _budget_kind(method: str) -> str:
     """What the budget of a method limits: what is `kept`, what is `trained`, or nothing."""
-    return "kept" if method in CRITERIA else "trained" if method in PEFT_METHODS else ""
+    return "kept" if method in (*CRITERIA, *PRUNING_METHODS) else "trained" if method in PEFT_METHODS else ""
 
 
 def _budget(method: str, budget: float) -> str:

@@ -15,7 +15,7 @@ from sensibert.masks import ModuleKey
 from sensibert.models.anatomy import prunable_modules
 from sensibert.models.gates import columns_gated
 from sensibert.params import Precision
-from sensibert.pruning.units import Units, unit_count, unit_size
+from sensibert.pruning.kwon.units import Units, unit_count, unit_size
 
 
 def collect_gradients(

@@ -28,7 +28,7 @@ from sensibert.hardware import autocast
 from sensibert.masks import ModuleKey
 from sensibert.models.anatomy import Linear, PrunableModule, layers_of, prunable_modules, weight_by_output
 from sensibert.params import Precision
-from sensibert.pruning.units import unit_count, unit_size
+from sensibert.pruning.kwon.units import unit_count, unit_size
 
 LARGEST_SCALE = 10.0
 """Scales beyond this, in either direction, are a sign of an ill-conditioned system (the authors' limit)."""

@@ -27,12 +27,13 @@ from sensibert.hardware import keep_for_reuse, make_deterministic, resolve_preci
 from sensibert.masks import Mask, ModuleKey
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.slim import slim
-from sensibert.params import FisherPruningParams, Precision
-from sensibert.pruning.fisher import block, collect_gradients, diagonal
-from sensibert.pruning.rearrange import block_loss, rearrange
-from sensibert.pruning.rescale import Rescaling, rescale
-from sensibert.pruning.search import search
-from sensibert.pruning.units import Units, by_dimension, stays_whole, unit_size
+from sensibert.params import KwonParams, Precision
+from sensibert.pruning import base
+from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal
+from sensibert.pruning.kwon.rearrange import block_loss, rearrange
+from sensibert.pruning.kwon.rescale import Rescaling, rescale
+from sensibert.pruning.kwon.search import search
+from sensibert.pruning.kwon.units import Units, by_dimension, stays_whole, unit_size
 
 KINDS = ("macs", "params")
 """Kinds of a budget: a fraction of the prunable multiply-accumulates or of the prunable parameters."""
@@ -59,7 +60,7 @@ def prune(
     examples: list[Example],
     tokenizer: PreTrainedTokenizerBase,
     budget: float,
-    settings: FisherPruningParams,
+    settings: KwonParams,
     seed: int,
     *,
     kind: str = "macs",
@@ -110,6 +111,20 @@ def prune(
     mask = replace(mask, about={**(about or {}), "budget_kind": kind, "predicted": predicted})
     small = slim(model, mask)
     return Pruned(small, mask, searched_loss, rearranged_loss, rescale(model, small, batches, precision))
+
+
+def prune_tuned(context: base.Context) -> base.Pruned:
+    """Prune the fully fine-tuned model, as one of the procedures of the grid."""
+    assert isinstance(context.settings, KwonParams)
+    model, kind = context.tuned_model(), context.masking.budget_kind
+    precision = context.training.precision
+    given = context.examples, context.tokenizer, context.budget, context.settings, context.seed
+    found = prune(model, *given, kind=kind, precision=precision)
+    sample = min(context.settings.samples, len(context.examples)) / len(context.examples)
+    errors = {str(key): {"before": float(r.before), "after": float(r.after)} for key, r in found.rescaled.items()}
+    losses = {"searched": found.searched_loss, "rearranged": found.rearranged_loss}
+    passes = context.training.epochs + sample  # the dense model was fine-tuned for this
+    return base.Pruned(found.model, found.mask, [], passes, {"fisher_loss": losses, "reconstruction_error": errors})
 
 
 def draw(examples: list[Example], count: int, seed: int) -> list[Example]:

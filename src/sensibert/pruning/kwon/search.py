@@ -11,7 +11,7 @@ import numpy as np
 
 from sensibert.errors import MaskError
 from sensibert.masks import BUDGET_DENOMINATOR, ModuleKey, check_budget
-from sensibert.pruning.units import Units
+from sensibert.pruning.kwon.units import Units
 
 
 def search(importance: Units, costs: dict[ModuleKey, int], budget: float, whole: Collection[ModuleKey] = ()) -> Units:
