@@ -6,8 +6,9 @@ import argparse
 
 from pipeline.stage import run
 from sensibert.artifacts import Paths
-from sensibert.params import Params
-from sensibert.report.gather import gather_scores
+from sensibert.layer_ranking import layer_agreements
+from sensibert.params import Params, SurgicalParams
+from sensibert.report.gather import gather_layer_scores, gather_scores
 from sensibert.report.plots import write_stability_matrix
 from sensibert.report.tables import write_stability
 from sensibert.stability import spearman_matrices, stability_table, verdicts
@@ -17,10 +18,17 @@ def stability(arguments: argparse.Namespace, params: Params, paths: Paths) -> No
     """Write the stability files of reports/PROFILE."""
     passes = gather_scores(paths, params)
     table = stability_table(passes, params)
-    write_stability(table, paths.reports)
+    layers = layer_agreements(gather_layer_scores(paths, params), _tuned_layers(params))
+    write_stability(table, layers, paths.reports)
     write_stability_matrix(spearman_matrices(passes, params.stability.criteria), paths.reports)
     for (task, criterion), verdict in verdicts(table).items():
         print(f"{task}, {criterion}: {verdict}")
+
+
+def _tuned_layers(params: Params) -> int:
+    """How many layers surgical fine-tuning trains, or would by default."""
+    settings = params.methods.surgical or SurgicalParams(learning_rate=1.0)
+    return settings.layers
 
 
 if __name__ == "__main__":

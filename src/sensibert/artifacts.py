@@ -49,6 +49,10 @@ class Paths:
         """Scores of a stability pass after so many epochs."""
         return self.data / "rescored" / f"{task}-{seed}" / f"epoch-{epoch}.safetensors"
 
+    def layer_scores(self, task: str, seed: int) -> Path:
+        """Fisher scores of the layers in the course of fine-tuning."""
+        return self.data / "rescored" / f"{task}-{seed}-layers.csv"
+
     def mask(self, cell: Cell) -> Path:
         """The mask of a pruned cell."""
         return self.data / "masks" / f"{cell.name}.safetensors"

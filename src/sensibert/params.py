@@ -321,6 +321,17 @@ class StabilityParams(Section):
         return self
 
 
+class LayerRankingParams(Section):
+    """Where the ranking of whole layers is checked for stability; nothing where `tasks` is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []
+    samples: Annotated[list[PositiveInt], Unique, AfterValidator(sorted), Field(min_length=1)] = [
+        25, 50, 100, 200, 400, 800,
+    ]  # fmt: skip
+    """Sizes of the sample of training examples."""
+
+
 class DeploymentParams(Section):
     """The part of the grid whose models are exported and timed, at every budget; nothing where `tasks` is empty."""
 
@@ -393,6 +404,7 @@ class Params(Section):
     stability: StabilityParams
     deployment: DeploymentParams = DeploymentParams()
     search: SearchParams = SearchParams()
+    layer_ranking: LayerRankingParams = LayerRankingParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -415,6 +427,10 @@ class Params(Section):
             raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
         if extra := [task for task in self.search.tasks if task not in self.tasks]:
             raise ValueError(f"search.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if extra := [task for task in self.layer_ranking.tasks if task not in self.tasks]:
+            raise ValueError(f"layer_ranking.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if self.layer_ranking.tasks and self.methods.full is None:
+            raise ValueError("layer_ranking: methods has no entry for full, whose fine-tuning it follows")
         if missing := [method for method in self.search.tuning if getattr(self.methods, method) is None]:
             raise ValueError(f"search.tuning: methods has no entry for {', '.join(missing)}")
         for name in DeploymentParams.model_fields:
@@ -450,6 +466,10 @@ class Params(Section):
                 ),
             )
         ]
+
+    def layer_rankings(self) -> list[tuple[str, int]]:
+        """Task and seed of every check of the layers' ranking."""
+        return [(task, seed) for task in self.layer_ranking.tasks for seed in self.layer_ranking.seeds]
 
     def searched_cells(self) -> list[SearchedCell]:
         """Every search of the grid."""

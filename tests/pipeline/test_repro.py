@@ -46,6 +46,7 @@ ALL_STAGES = {
     "search@sst2-bitfit-0",
     "bench",
     "compare",
+    "rank_layers@sst2-0",
     "rescore@sst2-0",
     "rescore@sst2-1",
     "stability",
@@ -118,7 +119,14 @@ def test_it_leaves_every_file(tree, first_lock):
     assert (table["prunable_kept"][3:] <= 0.5).all()
     assert (table["prunable_kept"][3:] > 0.35).all()  # whole heads of a tiny model
     written = {path.name for path in tree.reports.iterdir()}
-    assert written >= {"table.md", "table.tex", "significance.csv", "stability.csv", "stability.md"}
+    assert written >= {
+        "table.md",
+        "table.tex",
+        "significance.csv",
+        "stability.csv",
+        "stability.md",
+        "layer_ranking.csv",
+    }
     assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "stability.svg"}
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_scores
 from sensibert.errors import ArtifactError, ParamsError
+from sensibert.layer_ranking import layer_agreements
 from sensibert.masks import Mask, ModuleKey
 from sensibert.params import Cell, parse_params
 from sensibert.report.gather import (
@@ -432,7 +433,7 @@ def test_the_stability_report_shows_verdict_table_and_matrix(tmp_path):
     table = agreement(runs, [0.4, 0.2], mask_of).assign(task="sst2", criterion="sensitivity")
 
     def write(where):
-        write_stability(table, where)
+        write_stability(table, layer_agreements({}, 2), where)
         write_stability_matrix({("sst2", "sensitivity"): spearman_matrix(runs)}, where)
 
     folder = write_twice(tmp_path, write)

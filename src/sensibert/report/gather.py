@@ -124,6 +124,17 @@ def gather_scores(paths: Paths, params: Params) -> dict[str, dict[Run, ScoreFile
     return {task: {run: read_scores(path) for run, path in of_task.items()} for task, of_task in files.items()}
 
 
+def gather_layer_scores(paths: Paths, params: Params) -> dict[tuple[str, int], pd.DataFrame]:
+    """The layers' Fisher scores of every check: task and seed -> table.
+
+    Raises:
+        ArtifactError: checks have no scores (all of them are named).
+    """
+    files = {run: paths.layer_scores(*run) for run in params.layer_rankings()}
+    _require("layer scores", ((f"{task}-{seed}", path) for (task, seed), path in files.items()))
+    return {run: pd.read_csv(path) for run, path in files.items()}
+
+
 def _require(what: str, files: Iterable[tuple[str, Path]]) -> None:
     """Every file must be there; one message names all that are not."""
     if missing := [name for name, path in files if not path.is_file()]:

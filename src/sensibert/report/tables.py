@@ -210,10 +210,13 @@ def write_significance(table: pd.DataFrame, folder: Path) -> None:
     _write_csv(table, folder / "significance.csv")
 
 
-def write_stability(table: pd.DataFrame, folder: Path) -> None:
-    """Write a stability table as stability.csv and stability.md, the latter with the verdicts first."""
+def write_stability(table: pd.DataFrame, layers: pd.DataFrame, folder: Path) -> None:
+    """Write a stability table, and that of the layers' ranking, as csv, and both as stability.md with the verdicts
+    first.
+    """
     _write_csv(table, folder / "stability.csv")
-    _write_text(_stability_markdown(table), folder / "stability.md")
+    _write_csv(layers, folder / "layer_ranking.csv")
+    _write_text(_stability_markdown(table) + _layers_markdown(layers), folder / "stability.md")
 
 
 def write_trials(trials: Sequence[Trial], path: Path) -> None:
@@ -411,6 +414,29 @@ _STABILITY_NOTES = (
     "as many dimensions of each module would share (expected value in closed form); for a correlation it is 0. The "
     "columns with a number are the layers."
 )
+
+
+def _layers_markdown(layers: pd.DataFrame) -> str:
+    """The section on the ranking of whole layers; nothing where it was not checked."""
+    if layers.empty:
+        return ""
+    readable = pd.DataFrame(
+        {
+            "Task": layers["task"],
+            "Seed": layers["seed"],
+            "Ranking": [
+                f"after epoch {row.epoch}" if row.comparison == "epochs" else f"by {row.samples} samples"
+                for row in layers.itertuples()
+            ],
+            "Spearman": [f"{value:.2f}" for value in layers["spearman"]],
+            "Shared": [f"{row.shared_layers} of {row.of}" for row in layers.itertuples()],
+        }
+    )
+    notes = (
+        "Compared with the ranking by the largest sample before fine-tuning. Shared: how many of the layers that "
+        "surgical fine-tuning would train are the same."
+    )
+    return "\n\n".join(["\n## Ranking of whole layers by Fisher information", _markdown_table(readable), notes]) + "\n"
 
 
 def _readable_stability(rows: pd.DataFrame) -> pd.DataFrame:
