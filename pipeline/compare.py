@@ -14,9 +14,16 @@ from sensibert.report.gather import (
     gather_efforts,
     gather_masks,
     gather_provenance,
+    gather_searches,
 )
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
-from sensibert.report.tables import comparison_table, significance_table, write_significance, write_tables
+from sensibert.report.tables import (
+    comparison_table,
+    significance_table,
+    write_searches,
+    write_significance,
+    write_tables,
+)
 
 
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
@@ -25,6 +32,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     table = comparison_table(results, gather_efforts(paths, params), gather_deployed(paths, params))
     write_tables(table, paths.reports)
     write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
+    write_searches(gather_searches(paths, params), paths.reports)
     write_budget_curve(results, paths.reports)
     write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
     write_kept_dimensions(gather_masks(paths, params), paths.reports)

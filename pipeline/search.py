@@ -20,14 +20,13 @@ from sensibert.hardware import best_device, make_deterministic
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.params import Params, SearchedCell
 from sensibert.provenance import Timer, collect
-from sensibert.report.tables import write_trials
 from sensibert.search import Search, best_trial
 from sensibert.tasks import TASKS
 from sensibert.tasks.prepare import data_hash, load_task
 
 
 def search(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write data/PROFILE/search/CELL and reports/PROFILE/search/CELL.csv."""
+    """Write data/PROFILE/results/search-CELL."""
     cell = SearchedCell(arguments.task, arguments.method, arguments.seed)
     if cell not in (cells := params.searched_cells()):
         raise ParamsError(f"{cell.name} is no search of params.yaml, which has {', '.join(c.name for c in cells)}")
@@ -51,7 +50,6 @@ def search(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         predictions.to_parquet(folder / "predictions.parquet", index=False)
         write_json(folder / "trials.json", [asdict(trial) for trial in trials])
         write_json(folder / "metrics.json", metrics | {"dev": best_trial(trials).dev[-1]})
-    write_trials(trials, paths.search_report(cell))
     record = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)))
     write_json(paths.provenance("search", cell.name), record)
     shutil.rmtree(scratch)

@@ -88,15 +88,11 @@ class Paths:
 
     def search(self, cell: SearchedCell) -> Path:
         """Folder of a search: trials.json, the best model, its metrics and predictions."""
-        return self.data / "search" / cell.name
+        return self.data / "results" / f"search-{cell.name}"
 
     def search_scratch(self, cell: SearchedCell) -> Path:
         """Scratch folder of an unfinished search; no output of any stage."""
         return self.data / "checkpoints" / f"search-{cell.name}"
-
-    def search_report(self, cell: SearchedCell) -> Path:
-        """The trials of a search as a table."""
-        return self.reports / "search" / f"{cell.name}.csv"
 
     def checkpoints(self, cell: Cell) -> Path:
         """Scratch folder of an unfinished fine-tuning; no output of any stage."""

@@ -104,11 +104,12 @@ def test_it_leaves_every_file(tree, first_lock):
     assert not any((tree.data / "checkpoints").iterdir())
     assert not list(tree.data.rglob("*.part"))
 
-    trials = pd.read_csv(tree.reports / "search" / "sst2-bitfit-0.csv")
+    trials = pd.read_csv(tree.reports / "search.csv")
     assert sorted(trials["learning_rate"]) == [1e-3, 1e-2]
-    found = json.loads((tree.data / "search" / "sst2-bitfit-0" / "metrics.json").read_text())
-    assert found["dev"] == trials["dev_2"].max()
-    assert 0 <= found["accuracy"] <= 100
+    found = json.loads((tree.data / "results" / "search-sst2-bitfit-0" / "metrics.json").read_text())
+    assert trials["dev_2"][0] == trials["dev_2"].max() == pytest.approx(found["dev"], rel=1e-4)
+    assert trials["validation"][0] == pytest.approx(found["accuracy"], rel=1e-4)
+    assert trials["validation"][1:].isna().all()
 
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS

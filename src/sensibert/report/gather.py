@@ -16,8 +16,8 @@ import pandas as pd
 from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_scores
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask
-from sensibert.params import Cell, Params
-from sensibert.results import Deployed, Effort, Result
+from sensibert.params import Cell, Params, SearchedCell
+from sensibert.results import Deployed, Effort, Result, Trial
 from sensibert.stability import Run
 from sensibert.tasks import TASKS
 
@@ -99,6 +99,20 @@ def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:
     files = {cell: paths.predictions(cell) for cell in params.cells() if not TASKS[cell.task].is_regression}
     _require("predictions", ((cell.name, path) for cell, path in files.items()))
     return {cell: _read_correct(path) for cell, path in files.items()}
+
+
+def gather_searches(paths: Paths, params: Params) -> dict[SearchedCell, tuple[list[Trial], dict[str, float]]]:
+    """The trials of every search, and the metrics of its best model on the validation split.
+
+    Raises:
+        ArtifactError: searches have no trials (all of them are named), or a file is damaged.
+    """
+    folders = {cell: paths.search(cell) for cell in params.searched_cells()}
+    _require("search", ((cell.name, folder / "trials.json") for cell, folder in folders.items()))
+    return {
+        cell: ([Trial(**content) for content in read_json(folder / "trials.json")], read_json(folder / "metrics.json"))
+        for cell, folder in folders.items()
+    }
 
 
 def gather_masks(paths: Paths, params: Params) -> dict[Cell, Mask]:

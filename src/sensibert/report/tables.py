@@ -12,12 +12,13 @@ import pandas as pd
 
 from sensibert.artifacts import replacing
 from sensibert.importance import CRITERIA
-from sensibert.params import DENSE_BUDGET, Cell
+from sensibert.params import DENSE_BUDGET, Cell, SearchedCell
 from sensibert.pruning import PRUNING_METHODS
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.results import Deployed, Effort, Result, Trial
 from sensibert.stability import ALL_LAYERS, verdicts
 from sensibert.statistics import mcnemar, paired_difference, spread
+from sensibert.tasks import TASKS
 from sensibert.tuning import PEFT_METHODS
 
 COLUMNS = (
@@ -219,16 +220,37 @@ def write_stability(table: pd.DataFrame, layers: pd.DataFrame, folder: Path) -> 
     _write_text(_stability_markdown(table) + _layers_markdown(layers), folder / "stability.md")
 
 
-def write_trials(trials: Sequence[Trial], path: Path) -> None:
-    """Write the trials of a search, the best first; `dev_1`, `dev_2`, ... are the dev metric after each epoch."""
-    epochs = max(len(trial.dev) for trial in trials)
+def write_searches(searches: Mapping[SearchedCell, tuple[Sequence[Trial], Mapping[str, float]]], folder: Path) -> None:
+    """Write the trials of every search as search.csv, the best first.
+
+    `dev_1`, `dev_2`, ... are the primary metric on the dev split after each epoch; `validation` is that of the best
+    trial's model on the validation split, which no other trial has seen.
+    """
     rows = [
-        (trial.batch_size, trial.learning_rate, trial.state, *(*trial.dev, *[math.nan] * (epochs - len(trial.dev))))
-        for trial in sorted(trials, key=lambda trial: (trial.state == "pruned", -trial.dev[-1], trial.number))
+        {
+            **cell._asdict(),
+            **_trial(trial),
+            "validation": metrics[TASKS[cell.task].primary_metric] if first else math.nan,
+        }
+        for cell, (trials, metrics) in searches.items()
+        for first, trial in _best_first(trials)
     ]
-    columns = ["batch_size", "learning_rate", "state", *(f"dev_{epoch + 1}" for epoch in range(epochs))]
-    with replacing(path) as beside:
-        pd.DataFrame(rows, columns=columns).to_csv(beside, index=False, lineterminator="\n", float_format="%.6g")
+    columns = [*SearchedCell._fields, "batch_size", "learning_rate", "state", "validation"]
+    epochs = max((len(trial.dev) for trials, _ in searches.values() for trial in trials), default=0)
+    table = pd.DataFrame(rows, columns=[*columns, *(f"dev_{epoch + 1}" for epoch in range(epochs))])
+    with replacing(folder / "search.csv") as beside:
+        table.to_csv(beside, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _best_first(trials: Sequence[Trial]) -> list[tuple[bool, Trial]]:
+    """The trials, each with whether it is the best one."""
+    ordered = sorted(trials, key=lambda trial: (trial.state == "pruned", -trial.dev[-1], trial.number))
+    return [(place == 0, trial) for place, trial in enumerate(ordered)]
+
+
+def _trial(trial: Trial) -> dict[str, object]:
+    about = {"batch_size": trial.batch_size, "learning_rate": trial.learning_rate, "state": trial.state}
+    return about | {f"dev_{epoch}": value for epoch, value in enumerate(trial.dev, start=1)}
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
