@@ -15,6 +15,7 @@ from sensibert.report.gather import (
     gather_masks,
     gather_provenance,
     gather_searches,
+    gather_transfers,
 )
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
 from sensibert.report.tables import (
@@ -23,6 +24,7 @@ from sensibert.report.tables import (
     write_searches,
     write_significance,
     write_tables,
+    write_transfers,
 )
 
 
@@ -33,6 +35,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     write_tables(table, paths.reports)
     write_significance(significance_table(results, gather_correct(paths, params)), paths.reports)
     write_searches(gather_searches(paths, params), paths.reports)
+    write_transfers(gather_transfers(paths, params), paths.reports)
     write_budget_curve(results, paths.reports)
     write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
     write_kept_dimensions(gather_masks(paths, params), paths.reports)

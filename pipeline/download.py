@@ -12,12 +12,13 @@ from sensibert.tasks.prepare import prepare, save_task
 
 
 def download(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write data/PROFILE/raw/TASK."""
+    """Write data/PROFILE/raw/TASK, or raw_transferred/TASK."""
     dataset, audit = prepare(TASKS[arguments.task], params.data)
-    save_task(dataset, audit, paths.raw(arguments.task))
+    folder = paths.transferred_raw(arguments.task) if arguments.transferred else paths.raw(arguments.task)
+    save_task(dataset, audit, folder)
     for split, rows in audit.splits.items():
         print(f"{arguments.task}, {split}: kept {rows.kept:,} of {rows.read:,} rows; dropped: {rows.dropped or 'none'}")
 
 
 if __name__ == "__main__":
-    run(download, "task")
+    run(download, "task", "transferred")

@@ -15,7 +15,7 @@ def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
     cell = cell_of(arguments, params)
     scores = read_scores(paths.scores(cell.task, cell.seed))
-    passes = 0 if cell.method in DATA_FREE else scores.about["epoch"]
+    passes = 0 if cell.method in DATA_FREE else scores.about["passes"]
     made = mask_for(
         scores,
         cell.method,

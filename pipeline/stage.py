@@ -13,6 +13,12 @@ from sensibert.tasks import TASKS
 
 _ARGUMENTS: dict[str, dict[str, object]] = {
     "task": {"choices": list(TASKS), "metavar": "TASK", "help": "a task of the grid"},
+    "to": {"choices": list(TASKS), "metavar": "TASK", "help": "a task with the same labels, to be evaluated on"},
+    "transferred": {
+        "action": argparse.BooleanOptionalAction,
+        "default": False,
+        "help": "get the task for models of another task to be evaluated on",
+    },
     "method": {"help": "a criterion that prunes, or a tuning method of the dense model"},
     "budget": {"type": float, "default": DENSE_BUDGET, "help": "kept fraction of the prunable parameters"},
     "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "go on from the last checkpoint"},

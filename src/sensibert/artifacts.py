@@ -41,6 +41,14 @@ class Paths:
         """Folder of a normalized task: one parquet file per split, and audit.json."""
         return self.data / "raw" / task
 
+    def transferred_raw(self, task: str) -> Path:
+        """Folder of a task that models of another task are evaluated on."""
+        return self.data / "raw_transferred" / task
+
+    def transfer(self, task: str, to: str) -> Path:
+        """How the models of one task do on another."""
+        return self.data / "results" / f"transfer-{task}-{to}.json"
+
     def scores(self, task: str, seed: int) -> Path:
         """Scores of every criterion from one pass."""
         return self.data / "scores" / f"{task}-{seed}.safetensors"

@@ -43,6 +43,12 @@ def mean_length(examples: list[Example]) -> int:
     return -(-total // len(examples))
 
 
+def draw(examples: list[Example], count: int, seed: int) -> list[Example]:
+    """A sample without repeats; all of them where there are no more. A larger one begins with a smaller one."""
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return [examples[row] for row in order[:count]]
+
+
 def _length(example: Example) -> int:
     return len(example.get("input_ids", ()))  # images are all alike
 

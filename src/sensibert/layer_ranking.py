@@ -14,10 +14,10 @@ import pandas as pd
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.encoding import Example
+from sensibert.encoding import Example, draw
 from sensibert.params import MethodParams, TrainingParams
 from sensibert.training import Watch, fine_tune
-from sensibert.tuning.surgical import draw, layer_fisher, rank
+from sensibert.tuning.surgical import layer_fisher, rank
 
 COLUMNS = ("epoch", "samples", "layer", "score")
 AGREEMENT_COLUMNS = ("comparison", "epoch", "samples", "spearman", "shared_layers", "of")

@@ -257,6 +257,7 @@ class Ranking:
         rank_by: `score`, or `score_per_parameter` (score divided by the dimension's cost).
         floor: Fraction of each module that stays in any case; one dimension always stays.
         align: The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays.
+        attention_weight: Factor of the attention scores, to shift the balance between the groups.
 
     Raises:
         MaskError: the scores are not finite, or an option is unknown or out of range.
@@ -272,6 +273,7 @@ class Ranking:
         rank_by: str = "score",
         floor: float = 0.0,
         align: int = 1,
+        attention_weight: float = 1.0,
     ) -> None:
         if allocation not in _POOL_OF:
             raise MaskError(f"unknown allocation {allocation!r}; allowed: {', '.join(ALLOCATIONS)}")
@@ -282,6 +284,10 @@ class Ranking:
         for key, values in scores.items():
             if not np.isfinite(values).all():
                 raise MaskError(f"the scores of layer {key.layer}, {key.group}, are not all finite numbers")
+        if attention_weight != 1:
+            scores = {
+                key: values * (attention_weight if key.group == "attention" else 1) for key, values in scores.items()
+            }
         pools: dict[object, dict[ModuleKey, _Module]] = {}
         for key, values in sorted(_as_integers(scores).items()):
             weight = costs[key] if rank_by == "score_per_parameter" else 1

@@ -7,6 +7,7 @@ Nothing here imports torch: reading the parameters must stay instant.
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
@@ -143,6 +144,8 @@ class ScoringParams(Section):
     mask_learning_rate: Annotated[float, Field(ge=0)] = 1e-2
     l1: Annotated[float, Field(ge=0)] = 1e-5
     """Weight of the L1 penalty on the masks."""
+    max_samples: PositiveInt | None = None
+    """Training examples of the pass, drawn by its seed; null takes all."""
     skip_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """First part of the pass that counts for no accumulated criterion."""
 
@@ -157,11 +160,14 @@ class RankingParams(Section):
     """Fraction of each module that is always kept (one dimension at least)."""
     align: PositiveInt = 1
     """The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays."""
+    attention_weight: PositiveFloat = 1.0
+    """Factor of the attention scores, to shift the balance between attention and feed-forward."""
 
     def options(self, criterion: str) -> dict[str, Any]:
         """How the scores of a criterion become a mask: the keyword arguments of `masks.make_mask`."""
         rank_by = self.rank_by.get(criterion, "score")
-        return {"allocation": self.allocation, "floor": self.floor, "align": self.align, "rank_by": rank_by}
+        names = ("allocation", "floor", "align", "attention_weight")
+        return {name: getattr(self, name) for name in names} | {"rank_by": rank_by}
 
 
 class MaskingParams(RankingParams):
@@ -321,6 +327,16 @@ class StabilityParams(Section):
         return self
 
 
+class TransferParams(Section):
+    """Tasks whose models are also evaluated on other tasks with the same labels; nothing where `tasks` is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    to: Annotated[list[TaskName], Unique] = []
+    """The other tasks; they need not be in the grid."""
+    max_examples: PositiveInt = 2000
+    """Of the other task's validation split."""
+
+
 class LayerRankingParams(Section):
     """Where the ranking of whole layers is checked for stability; nothing where `tasks` is empty."""
 
@@ -405,6 +421,7 @@ class Params(Section):
     deployment: DeploymentParams = DeploymentParams()
     search: SearchParams = SearchParams()
     layer_ranking: LayerRankingParams = LayerRankingParams()
+    transfer: TransferParams = TransferParams()
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -427,6 +444,11 @@ class Params(Section):
             raise ValueError(f"stability.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
         if extra := [task for task in self.search.tasks if task not in self.tasks]:
             raise ValueError(f"search.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        if extra := [task for task in self.transfer.tasks if task not in self.tasks]:
+            raise ValueError(f"transfer.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
+        for task, to in product(self.transfer.tasks, self.transfer.to):
+            if task == to or len(TASKS[task].label_names) != len(TASKS[to].label_names) or TASKS[to].is_regression:
+                raise ValueError(f"transfer.to: {to} has not the same classes as {task}, or is the same task")
         if extra := [task for task in self.layer_ranking.tasks if task not in self.tasks]:
             raise ValueError(f"layer_ranking.tasks: {', '.join(extra)} is not in tasks ({', '.join(self.tasks)})")
         if self.layer_ranking.tasks and self.methods.full is None:

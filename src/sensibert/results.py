@@ -78,6 +78,30 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Transferred:
+    """How the model of one cell does on a task that it was not tuned on."""
+
+    task: str
+    method: str
+    budget: float
+    seed: int
+    to: str
+    """The other task."""
+    value: float
+    """Its primary metric."""
+    examples: int
+
+    @property
+    def cell(self) -> Cell:
+        """The point of the grid."""
+        return Cell(self.task, self.method, self.budget, self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One point of a search for hyper-parameters."""
 

@@ -26,6 +26,7 @@ CELLS = {
 TRIALS = {"search-sst2-bitfit-0-0", "search-sst2-bitfit-0-1"}
 ALL_STAGES = {
     "download@sst2",
+    "download_transferred@mrpc",
     "score@sst2-0",
     "mask@sst2-sensitivity-0.5-0",
     "mask@sst2-magnitude-0.5-0",
@@ -44,6 +45,7 @@ ALL_STAGES = {
     "evaluate_pruned@sst2-kwon-0.5-0",
     "evaluate_pruned@sst2-iterative_magnitude-0.5-0",
     "search@sst2-bitfit-0",
+    "transfer@sst2-mrpc",
     "bench",
     "compare",
     "rank_layers@sst2-0",
@@ -52,7 +54,7 @@ ALL_STAGES = {
     "stability",
     "track",
 }
-SUMMARIES = {"bench", "compare", "stability", "track"}
+SUMMARIES = {"transfer@sst2-mrpc", "bench", "compare", "stability", "track"}
 """The stages that read the whole grid and train nothing."""
 
 
@@ -111,6 +113,11 @@ def test_it_leaves_every_file(tree, first_lock):
     assert trials["validation"][0] == pytest.approx(found["accuracy"], rel=1e-4)
     assert trials["validation"][1:].isna().all()
 
+    transferred = pd.read_csv(tree.reports / "transfer.csv")
+    assert set(transferred["to"]) == {"mrpc"}
+    assert len(transferred) == len(CELLS)
+    assert transferred["mean"].between(0, 100).all()
+
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS
     assert (table["peak_memory"] > 1e8).all()
@@ -124,6 +131,8 @@ def test_it_leaves_every_file(tree, first_lock):
         "table.md",
         "table.tex",
         "significance.csv",
+        "search.csv",
+        "transfer.csv",
         "stability.csv",
         "stability.md",
         "layer_ranking.csv",
@@ -197,7 +206,7 @@ def test_a_changed_plot_repeats_only_the_summaries(tree):
 def test_deployed_models_are_exported_and_timed(tree):
     tree.set_params(deployment={"tasks": ["sst2"], "criteria": ["sensitivity"], "tuning": ["full"], "seeds": [0]})
     exports = {"export@sst2-sensitivity-0.5-0", "export_dense@sst2-full-0"}
-    assert tree.repro() == exports | {"bench", "compare", "track"}
+    assert tree.repro() == exports | SUMMARIES - {"stability"}
     table = table_of(tree)
     deployed = table["method"].isin(["full", "sensitivity"])
     assert (table["latency_ms"].notna() == deployed).all()
@@ -210,7 +219,7 @@ def test_deployed_models_are_exported_and_timed(tree):
         assert names >= {"model.onnx", "model.int8.onnx", "tokenizer.json", "predict.py", "export.json"}
 
     tree.set_params(deployment={"tasks": [], "criteria": [], "tuning": [], "seeds": []})
-    assert tree.repro() == {"bench", "compare", "track"}
+    assert tree.repro() == SUMMARIES - {"stability"}
 
 
 def test_the_grid_grows_and_shrinks(tree):
@@ -227,7 +236,7 @@ def test_the_grid_grows_and_shrinks(tree):
     assert set(table_of(tree)["budget"]) == {1.0, 0.33, 0.1}, "and is ignored"
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
-    assert ran | {"bench"} == SUMMARIES  # the latencies of nothing are in the cache
+    assert ran | {"bench", "transfer@sst2-mrpc"} == SUMMARIES  # these two are in the cache
     assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.1}
     _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
     (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])

@@ -1,7 +1,7 @@
 import torch
 from datasets import Dataset
 
-from sensibert.encoding import TrainingOrder, encode, evaluation_batches, mean_length, training_batches
+from sensibert.encoding import TrainingOrder, draw, encode, evaluation_batches, mean_length, training_batches
 from sensibert.models.backbones import load_tokenizer
 
 TOKENIZER = load_tokenizer("tiny-bert")
@@ -80,3 +80,12 @@ def test_the_seed_and_the_epoch_alone_decide_the_order():
     assert order(0, 1) == order(0, 1)
     orders = {tuple(order(seed, epoch)) for seed in (0, 1, 2**32 - 1) for epoch in range(3)}
     assert len(orders) == 9
+
+
+def test_a_sample_holds_different_examples_and_begins_with_a_smaller_one():
+    numbered = [{"row": row} for row in range(30)]
+    rows = [example["row"] for example in draw(numbered, 10, seed=3)]
+    assert len(rows) == len(set(rows)) == 10
+    assert [example["row"] for example in draw(numbered, 4, seed=3)] == rows[:4]
+    assert [example["row"] for example in draw(numbered, 10, seed=4)] != rows
+    assert sorted(example["row"] for example in draw(numbered, 100, seed=3)) == list(range(30))

@@ -213,12 +213,24 @@ def test_a_task_is_scored_with_what_a_budget_needs(glue_directory):
     train, settings = Dataset.from_pandas(frame), params.scoring.model_copy(update={"epochs": 2})
     first, second = score_task(train, TASKS["sst2"], params.model, settings, seed=3)
     tokens = mean_length(encode(train, TOKENIZER, params.model.max_length))
-    assert first.about == {"backbone": "tiny-bert", "task": "sst2", "seed": 3, "tokens": tokens, "epoch": 1}
-    assert second.about["epoch"] == 2
+    assert first.about == {"backbone": "tiny-bert", "task": "sst2", "seed": 3, "tokens": tokens, "epoch": 1, "passes": 1}
+    assert (second.about["epoch"], second.about["passes"]) == (2, 2)
     assert first.scores.keys() == CRITERIA.keys()
     model = load_backbone("tiny-bert", TASKS["sst2"], 0)
     assert first.costs == costs_of(model)
     assert first.units == second.units == unit_costs(model, tokens)
+
+
+def test_a_sample_is_scored_by_its_seed(glue_directory):
+    params = load_params(ROOT / "profiles" / "tiny.yaml")
+    frame = pd.read_parquet(glue_directory / "sst2" / "train.parquet").rename(columns={"sentence": "text"})
+    train = Dataset.from_pandas(frame)
+    settings = params.scoring.model_copy(update={"max_samples": 20})
+    found = [next(score_task(train, TASKS["sst2"], params.model, settings, seed)) for seed in (0, 0, 1)]
+    assert found[0].about["passes"] == 20 / len(train)
+    assert equal(found[0].scores["sensitivity"], found[1].scores["sensitivity"])
+    assert not equal(found[0].scores["sensitivity"], found[2].scores["sensitivity"])
+    assert found[0].units == found[2].units  # the mean length is that of all texts
 
 
 def test_the_scoring_stages_see_the_training_data_alone(glue_directory, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from sensibert.artifacts import read_mask, write_mask
 from sensibert.cost import macs, macs_costs, prunable_parameters
-from sensibert.encoding import mean_length
+from sensibert.encoding import draw, mean_length
 from sensibert.errors import MaskError
 from sensibert.masks import Mask, ModuleKey
 from sensibert.models.anatomy import costs_of, prunable_modules
@@ -19,7 +19,7 @@ from sensibert.models.slim import slim
 from sensibert.params import KwonParams
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal, unit_gradients
 from sensibert.pruning.kwon.rearrange import block_loss, rearrange
-from sensibert.pruning.kwon.recipe import draw, prune
+from sensibert.pruning.kwon.recipe import prune
 from sensibert.pruning.kwon.rescale import RIDGE, rescale, scale_columns, tokens_that_count
 from sensibert.pruning.kwon.search import search
 from sensibert.pruning.kwon.units import by_dimension, stays_whole, unit_count, unit_size
@@ -419,16 +419,6 @@ def test_the_pruned_model_can_be_saved_and_loaded(classifier, tmp_path):
     small.save_pretrained(tmp_path)
     batch = {"input_ids": torch.tensor([EXAMPLES[3]["input_ids"]])}
     assert torch.equal(logits(load_model(tmp_path).eval(), batch), logits(small, batch))
-
-
-def test_the_sample_holds_different_given_examples_in_their_order():
-    numbered = [{"row": row} for row in range(30)]
-    rows = [example["row"] for example in draw(numbered, 10, seed=3)]
-    assert len(rows) == len(set(rows)) == 10
-    assert rows == sorted(rows)
-    assert rows == [example["row"] for example in draw(numbered, 10, seed=3)]
-    assert rows != [example["row"] for example in draw(numbered, 10, seed=4)]
-    assert draw(numbered, 100, seed=3) == numbered
 
 
 def test_only_the_sample_decides(classifier):

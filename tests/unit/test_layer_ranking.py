@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sensibert.encoding import draw
 from sensibert.layer_ranking import AGREEMENT_COLUMNS, COLUMNS, agreement, layer_agreements, layer_scores
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.params import MethodParams, TrainingParams
 from sensibert.report.tables import write_stability
 from sensibert.stability import COLUMNS as STABILITY_COLUMNS
 from sensibert.tasks import TASKS
-from sensibert.tuning.surgical import draw, layer_fisher
+from sensibert.tuning.surgical import layer_fisher
 
 TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [{"input_ids": [2, 10 + row % 2, 20 + row % 5, 3], "labels": row % 2} for row in range(24)]

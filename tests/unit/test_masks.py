@@ -315,6 +315,22 @@ def test_an_unknown_option_is_refused(option):
         make_mask(SCORES, COSTS, 0.5, **{option: "best"})
 
 
+@given(models(), st.floats(0.2, 1), st.sampled_from([0.25, 4.0]))
+def test_the_attention_weight_shifts_the_balance(model, budget, factor):
+    scores, costs = model
+    kept = []
+    for weight in (min(1.0, factor), max(1.0, factor)):
+        try:
+            mask = make_mask(scores, costs, budget, attention_weight=weight)
+        except MaskError:
+            return  # too small a budget for one dimension of each module
+        scaled = {key: values * (weight if key.group == "attention" else 1) for key, values in scores.items()}
+        assert equal(mask, make_mask(scaled, costs, budget))
+        kept.append(sum(int(keep.sum()) * costs[key] for key, keep in mask.keep.items() if key.group == "feed_forward"))
+    grain = max(costs[key] * values.size for key, values in scores.items())
+    assert kept[1] <= kept[0] + grain
+
+
 def test_an_alignment_below_one_is_refused():
     with pytest.raises(MaskError, match=r"align 0 is out of range; allowed: 1"):
         make_mask(SCORES, COSTS, 0.5, align=0)

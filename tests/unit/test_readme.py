@@ -20,6 +20,14 @@ def test_the_readme_shows_the_table_of_the_default_profile():
         assert row in shown, f"README.md lacks this row of reports/pydocs/table.md: {row}"
 
 
+def test_the_readme_shows_the_accuracies_on_sst2():
+    table = pd.read_csv(ROOT / "reports/sst2/table.csv").set_index(["budget", "method"])["mean"]
+    shown = {row[1]: [cell.strip("*") for cell in row[2:-1]] for row in rows("README.md")}
+    for budget in (0.4, 0.2):
+        means = [table[1.0, "full"], *(table[budget, name] for name in ("sensitivity", "mask", "magnitude", "random"))]
+        assert shown[f"{budget}x"] == [f"{mean:.1f}" for mean in means]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))

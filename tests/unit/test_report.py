@@ -24,6 +24,7 @@ from sensibert.report.gather import (
     gather_efforts,
     gather_masks,
     gather_scores,
+    gather_transfers,
 )
 from sensibert.report.plots import (
     kept_table,
@@ -39,8 +40,9 @@ from sensibert.report.tables import (
     write_significance,
     write_stability,
     write_tables,
+    write_transfers,
 )
-from sensibert.results import Cost, Deployed, Effort, Result
+from sensibert.results import Cost, Deployed, Effort, Result, Transferred
 from sensibert.stability import Run, agreement, spearman_matrix
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -341,6 +343,18 @@ def test_damaged_files_are_named(tmp_path, content):
         gather(paths, wanted)
     with pytest.raises(ArtifactError, match=f"{cell.name}.json is no provenance"):
         gather_efforts(paths, wanted)
+
+
+def test_transfers_are_gathered_and_averaged(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params(transfer={"tasks": ["sst2"], "to": ["imdb"]})
+    with pytest.raises(ArtifactError, match="no transfer for 1: sst2 to imdb"):
+        gather_transfers(paths, wanted)
+    entries = [Transferred("sst2", "full", 1.0, seed, "imdb", 80.0 + 2 * seed, 500) for seed in (0, 1)]
+    write_json(paths.transfer("sst2", "imdb"), [asdict(entry) for entry in entries])
+    write_transfers(gather_transfers(paths, wanted), tmp_path)
+    (row,) = pd.read_csv(tmp_path / "transfer.csv").to_dict("records")
+    assert (row["task"], row["to"], row["method"], row["mean"], row["n"]) == ("sst2", "imdb", "full", 81.0, 2)
+    assert row["std"] == pytest.approx(2**0.5, abs=1e-3)
 
 
 def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):

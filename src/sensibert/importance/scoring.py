@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.artifacts import ScoreFile
 from sensibert.cost import unit_costs
 from sensibert.dropout import cheap_dropout
-from sensibert.encoding import Example, encode, mean_length, training_batches
+from sensibert.encoding import Example, draw, encode, mean_length, training_batches
 from sensibert.hardware import autocast, best_device, keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.importance import CRITERIA, criterion_class
 from sensibert.importance.base import Criterion
@@ -48,11 +48,13 @@ def score_task(
     tokenizer = load_tokenizer(model.backbone)
     backbone = load_backbone(model.backbone, task, seed).to(best_device())  # type: ignore[arg-type]
     examples = encode(train, tokenizer, model.max_length)
+    sample = draw(examples, settings.max_samples, seed) if settings.max_samples else examples
     tokens = mean_length(examples)
     about = {"backbone": model.backbone, "task": task.name, "seed": seed, "tokens": tokens}
     costs, grains, units = costs_of(backbone), grains_of(backbone), unit_costs(backbone, tokens)
-    for epoch, scores in enumerate(score(backbone, examples, tokenizer, settings, seed, precision), start=1):
-        yield ScoreFile(scores, costs, grains, {**about, "epoch": epoch}, units)
+    for epoch, scores in enumerate(score(backbone, sample, tokenizer, settings, seed, precision), start=1):
+        passes = {"epoch": epoch, "passes": epoch * len(sample) / len(examples)}
+        yield ScoreFile(scores, costs, grains, about | passes, units)
 
 
 def score(

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import ScoreFile
-from sensibert.encoding import Example
+from sensibert.encoding import Example, draw
 from sensibert.masks import Mask
 from sensibert.params import MaskingParams, ScoringParams, Section, TrainingParams
 from sensibert.training import Training
@@ -37,6 +37,17 @@ class Context:
     seed: int
     scratch: Path
     """Folder for what makes a killed run go on; removed by the caller when the run is complete."""
+
+    @property
+    def scoring_examples(self) -> list[Example]:
+        """Those of a scoring pass."""
+        count = self.scoring.max_samples
+        return draw(self.examples, count, self.seed) if count else self.examples
+
+    @property
+    def scoring_passes(self) -> float:
+        """What a scoring pass costs, in passes over the training data."""
+        return self.scoring.epochs * len(self.scoring_examples) / len(self.examples)
 
 
 @dataclass(frozen=True)

@@ -39,5 +39,5 @@ def _prune(context: Context, criterion: str) -> Pruned:
         seed=context.seed,
         checkpoints=context.scratch,
     )
-    scoring = 0 if criterion in DATA_FREE else context.scoring.epochs
+    scoring = 0 if criterion in DATA_FREE else context.scoring_passes
     return Pruned(model, mask, [training], scoring + context.training.epochs, {})

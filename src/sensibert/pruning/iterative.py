@@ -87,7 +87,7 @@ def _prune(context: Context, criterion: str) -> Pruned:
         left = mask.about["left"]
         trainings.append(Training(**read_json(folder / "training.json")))
     assert mask is not None
-    passes = 0 if criterion in DATA_FREE else rounds * context.scoring.epochs
+    passes = 0 if criterion in DATA_FREE else rounds * context.scoring_passes
     return Pruned(model, mask, trainings, passes, {"kept_fractions": kept_fractions(context.budget, rounds)})
 
 
@@ -107,5 +107,5 @@ def _scores(model: PreTrainedModel, criterion: str, context: Context) -> ScoreFi
         return ScoreFile({criterion: scores}, costs, grains, {}, units)
     watched = copy.deepcopy(model)  # the pass trains its weights
     settings = context.scoring, context.seed, context.training.precision
-    *_, found = score(watched, context.examples, context.tokenizer, *settings)
+    *_, found = score(watched, context.scoring_examples, context.tokenizer, *settings)
     return ScoreFile(found, costs, grains, {}, units)

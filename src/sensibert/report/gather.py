@@ -7,6 +7,7 @@ of cells that have left the grid are not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_sco
 from sensibert.errors import ArtifactError
 from sensibert.masks import Mask
 from sensibert.params import Cell, Params, SearchedCell
-from sensibert.results import Deployed, Effort, Result, Trial
+from sensibert.results import Deployed, Effort, Result, Transferred, Trial
 from sensibert.stability import Run
 from sensibert.tasks import TASKS
 
@@ -113,6 +114,17 @@ def gather_searches(paths: Paths, params: Params) -> dict[SearchedCell, tuple[li
         cell: ([Trial(**content) for content in read_json(folder / "trials.json")], read_json(folder / "metrics.json"))
         for cell, folder in folders.items()
     }
+
+
+def gather_transfers(paths: Paths, params: Params) -> list[Transferred]:
+    """How the models do on the tasks that they were not tuned on.
+
+    Raises:
+        ArtifactError: results are missing (all of them are named), or a file is damaged.
+    """
+    pairs = list(product(params.transfer.tasks, params.transfer.to))
+    _require("transfer", ((f"{task} to {to}", paths.transfer(task, to)) for task, to in pairs))
+    return [Transferred(**content) for pair in pairs for content in read_json(paths.transfer(*pair))]
 
 
 def gather_masks(paths: Paths, params: Params) -> dict[Cell, Mask]:

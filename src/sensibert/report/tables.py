@@ -15,7 +15,7 @@ from sensibert.importance import CRITERIA
 from sensibert.params import DENSE_BUDGET, Cell, SearchedCell
 from sensibert.pruning import PRUNING_METHODS
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.results import Deployed, Effort, Result, Trial
+from sensibert.results import Deployed, Effort, Result, Transferred, Trial
 from sensibert.stability import ALL_LAYERS, verdicts
 from sensibert.statistics import mcnemar, paired_difference, spread
 from sensibert.tasks import TASKS
@@ -240,6 +240,15 @@ def write_searches(searches: Mapping[SearchedCell, tuple[Sequence[Trial], Mappin
     table = pd.DataFrame(rows, columns=[*columns, *(f"dev_{epoch + 1}" for epoch in range(epochs))])
     with replacing(folder / "search.csv") as beside:
         table.to_csv(beside, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def write_transfers(transferred: Sequence[Transferred], folder: Path) -> None:
+    """Write how every method does on tasks that it was not tuned on, as transfer.csv: mean and spread over the seeds."""
+    grouped: dict[tuple[str, str, str, float], list[float]] = {}
+    for entry in transferred:
+        grouped.setdefault((entry.task, entry.to, entry.method, entry.budget), []).append(entry.value)
+    rows = [(*point, *spread(values)) for point, values in grouped.items()]
+    _write_csv(pd.DataFrame(rows, columns=["task", "to", "method", "budget", "mean", "std", "n"]), folder / "transfer.csv")
 
 
 def _best_first(trials: Sequence[Trial]) -> list[tuple[bool, Trial]]:

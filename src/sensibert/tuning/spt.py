@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.encoding import Example, collator
+from sensibert.encoding import Example, collator, draw
 from sensibert.models.anatomy import Linear, features, prunable_modules
 from sensibert.params import SptParams
 from sensibert.tuning.adapter import adapter_cost, adapter_parameters, add_adapters
@@ -22,7 +22,6 @@ from sensibert.tuning.allocation import allocate
 from sensibert.tuning.base import Attached, Context, allowance, classifier_parameters, train_only
 from sensibert.tuning.lora import add_low_rank, low_rank_parameters, module_names
 from sensibert.tuning.sparse import add_sparse_updates, merge_sparse_updates
-from sensibert.tuning.surgical import draw
 
 
 def attach_lora(model: PreTrainedModel, context: Context) -> Attached:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.encoding import Example, collator
+from sensibert.encoding import Example, collator, draw
 from sensibert.models.anatomy import layers_of
 from sensibert.params import SurgicalParams
 from sensibert.tuning.base import Attached, Context
@@ -21,12 +21,6 @@ def attach(model: PreTrainedModel, context: Context) -> Attached:
     sample = draw(context.examples, settings.samples, context.seed)
     scores = layer_fisher(model, sample, context.tokenizer, per_parameter=settings.per_parameter)
     return train_layers(model, rank(scores), context, extra_passes=len(sample) / len(context.examples))
-
-
-def draw(examples: list[Example], count: int, seed: int) -> list[Example]:
-    """A sample of the training data without repeats; all of it where there is no more."""
-    order = np.random.default_rng(seed).permutation(len(examples))
-    return [examples[row] for row in order[:count]]
 
 
 def layer_fisher(

@@ -15,13 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import ScoreFile
 from sensibert.budgets import predict
 from sensibert.cost import unit_costs
-from sensibert.encoding import Example, evaluation_batches, mean_length
+from sensibert.encoding import Example, draw, evaluation_batches, mean_length
 from sensibert.errors import MaskError
 from sensibert.hardware import keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.masks import Mask, ModuleKey
@@ -125,12 +124,6 @@ def prune_tuned(context: base.Context) -> base.Pruned:
     losses = {"searched": found.searched_loss, "rearranged": found.rearranged_loss}
     passes = context.training.epochs + sample  # the dense model was fine-tuned for this
     return base.Pruned(found.model, found.mask, [], passes, {"fisher_loss": losses, "reconstruction_error": errors})
-
-
-def draw(examples: list[Example], count: int, seed: int) -> list[Example]:
-    """So many different examples, or all of them where there are fewer, in their order."""
-    rows = np.random.default_rng(seed).choice(len(examples), min(count, len(examples)), replace=False)
-    return [examples[row] for row in sorted(rows)]
 
 
 def _rearranged(found: Units, gradients: Units) -> tuple[Units, float, float]:
