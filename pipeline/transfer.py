@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from pipeline.stage import run
 from sensibert.artifacts import Paths, write_json
 from sensibert.encoding import draw, encode
@@ -27,7 +29,7 @@ def transfer(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
         folder = paths.model(cell)
         model, tokenizer = load_model(folder).to(best_device()), load_tokenizer(str(folder))  # type: ignore[arg-type]
         examples = draw(encode(split, tokenizer, params.model.max_length), settings.max_examples, seed=0)
-        labels = [example["labels"] for example in examples]
+        labels = np.array([example["labels"] for example in examples])
         predictions = prediction_of(target, predict(model, examples, tokenizer))
         metrics = compute_metrics(target, predictions, labels)
         found.append(Transferred(*cell, target.name, metrics[target.primary_metric], len(examples)).to_dict())

@@ -91,7 +91,7 @@ def test_every_method_has_its_settings():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("budget", 0.4, "budget: unknown key; allowed: profile, tasks, seeds, criteria, budgets, tuning, peft"),
+        ("budget", 0.4, "budget: unknown key; allowed: profile, tasks, seeds, criteria, budgets, pruning, tuning"),
         ("data.split", "x", "data.split: unknown key; allowed: source, directory, watch, revision, max_train"),
         ("stability.budgets", [], "stability.budgets: unknown key; allowed: tasks, seeds, epochs, criteria"),
         ("budgets", [0.4, 0.0], "budgets.1: a budget is the fraction that is kept: above 0.0, at most 1.0 (found 0.0)"),

@@ -5,10 +5,13 @@ import pytest
 
 from sensibert import profiles
 from sensibert.errors import ParamsError
+from sensibert.importance import CRITERIA
 from sensibert.params import load_params
+from sensibert.pruning import PRUNING_METHODS
+from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("glue-small", "paper", "pydocs", "sst2", "tiny")
+NAMES = ("glue-small", "methods-small", "paper", "pydocs", "sst2", "tiny")
 
 
 @pytest.fixture
@@ -40,7 +43,11 @@ def test_the_profiles_cover_the_grids_they_promise():
     assert sorted(params["paper"].budgets) == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     assert params["glue-small"].tasks == ["sst2", "mrpc", "rte", "cola"]
     assert params["sst2"].data.max_train is None
-    assert len(params["tiny"].cells()) == 4
+    every_method = {*CRITERIA, *PRUNING_METHODS, *PEFT_METHODS, *TUNING_METHODS}
+    assert every_method - {cell.method for cell in params["methods-small"].cells()} == {
+        "bitfit_query_mlp_frozen_classifier"
+    }
+    assert len(params["tiny"].cells()) == 7
 
 
 def test_activate_replaces_the_params_and_puts_the_lock_away(workspace):
@@ -124,7 +131,9 @@ def test_force_survives_params_that_name_no_profile(workspace, content):
 
 
 def test_an_unknown_profile_lists_the_known_ones(workspace):
-    with pytest.raises(ParamsError, match="unknown profile 'huge'; allowed: glue-small, paper, pydocs, sst2, tiny"):
+    with pytest.raises(
+        ParamsError, match="unknown profile 'huge'; allowed: glue-small, methods-small, paper, pydocs, sst2, tiny"
+    ):
         profiles.activate("huge", workspace)
 
 

@@ -32,7 +32,8 @@ def resize(model: Any) -> None:
 def add_adapter(linear: Any, bottleneck: int) -> None:
     """Give a linear layer a bottleneck adapter behind it; at first it adds nothing to the output."""
     outputs = linear.nf if isinstance(linear, Conv1D) else linear.out_features
-    linear.__class__ = adapted_class(type(linear))
+    stock: Any = type(linear)
+    linear.__class__ = adapted_class(stock)
     linear.down = nn.Linear(outputs, bottleneck)
     linear.up = nn.Linear(bottleneck, outputs)
     nn.init.zeros_(linear.up.weight)

@@ -243,12 +243,14 @@ def write_searches(searches: Mapping[SearchedCell, tuple[Sequence[Trial], Mappin
 
 
 def write_transfers(transferred: Sequence[Transferred], folder: Path) -> None:
-    """Write how every method does on tasks that it was not tuned on, as transfer.csv: mean and spread over the seeds."""
+    """Write how every method does on tasks that it was not tuned on as transfer.csv, mean and spread over the seeds."""
     grouped: dict[tuple[str, str, str, float], list[float]] = {}
     for entry in transferred:
         grouped.setdefault((entry.task, entry.to, entry.method, entry.budget), []).append(entry.value)
     rows = [(*point, *spread(values)) for point, values in grouped.items()]
-    _write_csv(pd.DataFrame(rows, columns=["task", "to", "method", "budget", "mean", "std", "n"]), folder / "transfer.csv")
+    _write_csv(
+        pd.DataFrame(rows, columns=["task", "to", "method", "budget", "mean", "std", "n"]), folder / "transfer.csv"
+    )
 
 
 def _best_first(trials: Sequence[Trial]) -> list[tuple[bool, Trial]]:
@@ -258,8 +260,12 @@ def _best_first(trials: Sequence[Trial]) -> list[tuple[bool, Trial]]:
 
 
 def _trial(trial: Trial) -> dict[str, object]:
-    about = {"batch_size": trial.batch_size, "learning_rate": trial.learning_rate, "state": trial.state}
-    return about | {f"dev_{epoch}": value for epoch, value in enumerate(trial.dev, start=1)}
+    return {
+        "batch_size": trial.batch_size,
+        "learning_rate": trial.learning_rate,
+        "state": trial.state,
+        **{f"dev_{epoch}": value for epoch, value in enumerate(trial.dev, start=1)},
+    }
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -34,7 +34,7 @@ def _leave_as_it_is() -> None:
 class Attached:
     """A model that is ready to be trained: exactly the parameters that require a gradient will change."""
 
-    merge: Callable[[], None] = _leave_as_it_is
+    merge: Callable[[], object] = _leave_as_it_is
     """To be called after training: folds what was added during training into the model's own weights."""
     extra_passes: float = 0.0
     """Passes over the training data that the choice of the parameters took; each a forward and a backward one."""
