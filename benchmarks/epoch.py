@@ -100,7 +100,12 @@ class _Bench:
         )
 
     def fine_tuning(self, precision: Precision) -> Callable[[PreTrainedModel], None]:
-        settings = TrainingParams(epochs=self.chosen.epochs, batch_size=BATCH_SIZE, precision=precision)
+        settings = TrainingParams(
+            epochs=self.chosen.epochs,
+            batch_size=BATCH_SIZE,
+            precision=precision,
+            warmup_fraction=0.0,  # the plain loop has no warm-up either, and in so few steps it would cost accuracy
+        )
 
         def train(model: PreTrainedModel) -> None:
             with tempfile.TemporaryDirectory() as scratch:
