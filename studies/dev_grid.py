@@ -40,7 +40,7 @@ COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev"
 
 
 def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
-    """The base profile with the study's and the variant's settings; keys are dotted, and `*` is every key there."""
+    """The base profile with the study's and the variant's settings; keys are dotted, and `*` is every section that has the key."""
     content = yaml.safe_load(Path(study["base"]).read_text(encoding="utf-8"))
     for key, value in {**study.get("set", {}), **variant}.items():
         *sections, last = key.split(".")
@@ -48,7 +48,8 @@ def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
         for name in sections:
             chosen = [below for section in chosen for below in _below(section, name)]
         for section in chosen:
-            section[last] = value
+            if "*" not in sections or last in section:
+                section[last] = value
     return parse_params(content, name=study["base"])
 
 
