@@ -1,4 +1,4 @@
-"""Search batch size and learning rate of a tuning method; the best model, judged on the dev split, is evaluated.
+"""Search batch size and learning rate of a tuning method; the best one, judged on the dev split, is evaluated.
 
 A search that was killed goes on after its last finished trial; --no-resume starts over.
 """

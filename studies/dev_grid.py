@@ -40,7 +40,10 @@ COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev"
 
 
 def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
-    """The base profile with the study's and the variant's settings; keys are dotted, and `*` is every section that has the key."""
+    """The base profile with the study's and the variant's settings.
+
+    Keys are dotted, and `*` stands for every section that has the key.
+    """
     content = yaml.safe_load(Path(study["base"]).read_text(encoding="utf-8"))
     for key, value in {**study.get("set", {}), **variant}.items():
         *sections, last = key.split(".")

@@ -85,7 +85,7 @@ def macs_costs(model: PreTrainedModel, tokens: int) -> UnitCosts:
     def of_module(module: PrunableModule) -> int:
         if module.key.group == "attention":
             return counts[paths[module.layer]] - of_module(modules[module.key._replace(group="feed_forward")])
-        return sum(counts[paths[linear]] for linear in (*module.rows.values(), module.column))
+        return sum(counts[paths[linear]] for linear in module.linears)
 
     per_dimension = {key: of_module(module) // module.shape.dimensions for key, module in modules.items()}
     return UnitCosts(per_dimension, counter.get_total_flops() // 2)

@@ -297,6 +297,8 @@ class SearchParams(Section):
     """Every combination, or so many as `trials` says, chosen by a tree-structured Parzen estimator."""
     trials: PositiveInt | None = None
     """Of `tpe`; the grid has as many as it has combinations."""
+    max_train: PositiveInt | None = None
+    """Training examples of a trial; the best point is then tuned once more, on all of them."""
     prune: bool = True
     """Whether a trial ends early whose metric stays below the median of the others at the same epoch."""
 

@@ -1,33 +1,32 @@
 """Hyper-parameter search: Optuna proposes batch size and learning rate, the carved dev split decides.
 
 The grid is that of BitFit's source unless the settings name another one. A search keeps its trials in a SQLite
-file; one that was killed goes on from there and repeats no trial that was finished.
+file; one that was killed goes on from there and repeats no trial that was finished. Where the trials see only a
+sample of the training data, the best point is tuned once more on all of it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
-import torch
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import claim_scratch, replacing
-from sensibert.encoding import Example
+from sensibert.encoding import Example, draw
 from sensibert.evaluation import predict, prediction_of
 from sensibert.metrics import compute_metrics
 from sensibert.params import MethodParams, SearchParams, TrainingParams
 from sensibert.results import Trial
 from sensibert.tasks import Task
-from sensibert.training import Watch, fine_tune
+from sensibert.training import Watch, fine_tune, fingerprint
 
 BATCH_SIZE, LEARNING_RATE = "batch_size", "learning_rate"
 
@@ -59,7 +58,7 @@ class Search:
             resume: Whether to go on with what `scratch` holds, if it is of this very search.
 
         Returns:
-            The trials by number, and the folder of the best one's model.
+            The trials by number, and the folder of the model of the best point.
         """
         claim_scratch(scratch, self._identity(settings, training), resume=resume)
         study = _open_study(settings, scratch / "trials.db")
@@ -67,12 +66,17 @@ class Search:
             print(f"search: trial {settings.trial_count - left + 1} of {settings.trial_count}", flush=True)
             study.sampler = _sampler(settings, self.seed, len(study.trials))
             self._run_trial(study, settings, training, scratch)
-        return [_trial(found) for found in _finished(study)], scratch / "best"
+        trials = [_trial(found) for found in _finished(study)]
+        if settings.max_train is None:
+            return trials, scratch / "best"
+        self._refit(best_trial(trials), settings, training, scratch)
+        return trials, scratch / "refit"
 
     def _run_trial(self, study: optuna.Study, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
         trial = study.ask()
         batch_size = trial.suggest_categorical(BATCH_SIZE, settings.batch_sizes)
         learning_rate = trial.suggest_categorical(LEARNING_RATE, settings.learning_rates)
+        examples = draw(self.train, settings.max_train, self.seed) if settings.max_train else self.train
         model = self.new_model()
 
         def report(epoch: int, tuned: PreTrainedModel) -> None:
@@ -82,14 +86,11 @@ class Search:
                 raise optuna.TrialPruned
 
         try:
-            fine_tune(
+            self._tune(
                 model,
-                self.train,
-                self.tokenizer,
+                examples,
                 training.model_copy(update={"batch_size": batch_size, "epochs": settings.epochs}),
-                method=self.method,
-                options=self.options.model_copy(update={"learning_rate": learning_rate}),
-                seed=self.seed,
+                learning_rate,
                 checkpoints=scratch / "checkpoints",
                 resume=False,
                 watch=Watch(self.dev, report),
@@ -99,18 +100,40 @@ class Search:
             return
         reached = study.trials[trial.number].intermediate_values[settings.epochs]
         if reached > max((found.value for found in _complete(study) if found.value is not None), default=-np.inf):
-            with replacing(scratch / "best") as folder:
-                model.save_pretrained(folder)
-                self.tokenizer.save_pretrained(folder)
+            self._save(model, scratch / "best")
         study.tell(trial, reached)
 
+    def _refit(self, best: Trial, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
+        if (scratch / "refit").exists():
+            return
+        print(
+            f"search: batch size {best.batch_size}, rate {best.learning_rate:g}, on all the training data", flush=True
+        )
+        model = self.new_model()
+        shared = training.model_copy(update={"batch_size": best.batch_size, "epochs": settings.epochs})
+        self._tune(model, self.train, shared, best.learning_rate, checkpoints=scratch / "refit-checkpoints")
+        self._save(model, scratch / "refit")
+
+    def _tune(
+        self,
+        model: PreTrainedModel,
+        examples: list[Example],
+        settings: TrainingParams,
+        learning_rate: float,
+        **how: Any,
+    ) -> None:
+        options = self.options.model_copy(update={"learning_rate": learning_rate})
+        fine_tune(model, examples, self.tokenizer, settings, method=self.method, options=options, seed=self.seed, **how)
+
+    def _save(self, model: PreTrainedModel, destination: Path) -> None:
+        with replacing(destination) as folder:
+            model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
     def _identity(self, settings: SearchParams, training: TrainingParams) -> str:
-        shaping = (settings, training, self.options)
-        digest = hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in shaping]).encode())
-        digest.update(repr((self.task.name, self.method, self.seed, self.train, self.dev)).encode())
-        for tensor in self.new_model().state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        shaping = [part.model_dump(mode="json") for part in (settings, training, self.options)]
+        about = {"task": self.task.name, "method": self.method, "seed": self.seed, "settings": shaping}
+        return fingerprint(about, self.new_model(), self.train, self.dev)
 
     def _judge(self, model: PreTrainedModel) -> float:
         labels = np.array([example["labels"] for example in self.dev])

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def fine_tune(
     """
     precision = resolve_precision(settings.precision, best_device())
     run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
-    claim_scratch(checkpoints, _fingerprint(model, examples, settings, run), resume=resume)
+    about = run | {"settings": settings.model_dump()}
+    claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)
     keep_for_reuse()
@@ -138,6 +140,17 @@ def fine_tune(
         precision=precision,
         resumed_at_step=int(checkpoint.rsplit("-", 1)[-1]) if checkpoint else 0,
     )
+
+
+def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Example]) -> str:
+    """Identity of a run, hexadecimal: what is said about it, JSON-ready, its first weights and its data sets."""
+    digest = hashlib.sha256(json.dumps([about, [len(examples) for examples in data]], sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for example in chain.from_iterable(data):
+        digest.update(repr(sorted(example.items())).encode())
+    return digest.hexdigest()
 
 
 class _Trainer(Trainer):
@@ -214,17 +227,6 @@ def _steps(examples: list[Example], settings: TrainingParams) -> int:
 
 def _curve_point(entry: dict[str, float]) -> dict[str, float]:
     return {name: float(entry[name]) for name in ("step", "epoch", "loss", "learning_rate")}
-
-
-def _fingerprint(model: PreTrainedModel, examples: list[Example], settings: TrainingParams, run: dict[str, Any]) -> str:
-    """Identity of a run: its first weights, its data and its settings."""
-    digest = hashlib.sha256(json.dumps([run, settings.model_dump()], sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for example in examples:
-        digest.update(repr(sorted(example.items())).encode())
-    return digest.hexdigest()
 
 
 def _last_complete_checkpoint(folder: Path) -> str | None:

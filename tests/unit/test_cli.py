@@ -57,8 +57,16 @@ def test_every_command_has_help(command):
 
 def test_profile_lists_all_and_marks_the_active_one(workspace):
     lines = run("profile").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["glue-small", "methods-small", "paper", "*", "sst2", "tiny"]
-    assert lines[3].startswith("* pydocs")
+    assert [line.split()[0] for line in lines] == [
+        "bert-tiny-imdb",
+        "glue-small",
+        "methods-small",
+        "paper",
+        "*",
+        "sst2",
+        "tiny",
+    ]
+    assert lines[4].startswith("* pydocs")
 
 
 def test_profile_activates_one(workspace):

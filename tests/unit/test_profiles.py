@@ -11,7 +11,7 @@ from sensibert.pruning import PRUNING_METHODS
 from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("glue-small", "methods-small", "paper", "pydocs", "sst2", "tiny")
+NAMES = ("bert-tiny-imdb", "glue-small", "methods-small", "paper", "pydocs", "sst2", "tiny")
 
 
 @pytest.fixture
@@ -132,7 +132,8 @@ def test_force_survives_params_that_name_no_profile(workspace, content):
 
 def test_an_unknown_profile_lists_the_known_ones(workspace):
     with pytest.raises(
-        ParamsError, match="unknown profile 'huge'; allowed: glue-small, methods-small, paper, pydocs, sst2, tiny"
+        ParamsError,
+        match="unknown profile 'huge'; allowed: bert-tiny-imdb, glue-small, methods-small, paper, pydocs, sst2, tiny",
     ):
         profiles.activate("huge", workspace)
 

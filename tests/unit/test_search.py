@@ -95,6 +95,21 @@ def test_a_hopeless_trial_is_ended_early(tmp_path, monkeypatch):
     assert best_trial(trials).learning_rate == 5e-2
 
 
+def test_the_best_point_of_trials_on_a_sample_is_tuned_on_all_the_training_data(tmp_path, killed_in):
+    settings = GRID.model_copy(update={"max_train": 16})
+    begun = killed_in(4)
+    with pytest.raises(Killed):
+        searched().run(settings, TRAINING, tmp_path / "scratch")
+    trials, folder = searched().run(settings, TRAINING, tmp_path / "scratch")
+    best = best_trial(trials)
+    assert set(begun[:4]) == POINTS
+    assert begun[4:] == [(best.batch_size, best.learning_rate)] * 2  # killed, and once more
+    fixed = SearchParams(batch_sizes=[best.batch_size], learning_rates=[best.learning_rate], epochs=2, prune=False)
+    _, on_all = searched().run(fixed, TRAINING, tmp_path / "on_all")
+    expected, found = (load_model(path).state_dict() for path in (on_all, folder))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_tpe_draws_as_many_trials_as_it_is_told_and_the_same_after_a_kill(tmp_path, killed_in):
     settings = SearchParams(
         batch_sizes=[8, 16, 32], learning_rates=[1e-2, 1e-3, 1e-4], epochs=1, sampler="tpe", trials=3, prune=False

@@ -61,6 +61,11 @@ class PrunableModule:
         return get_linear(self.layer, self.paths.column)
 
     @property
+    def linears(self) -> tuple[Linear, ...]:
+        """All its linear layers."""
+        return (*self.rows.values(), self.column)
+
+    @property
     def cost(self) -> int:
         """Parameters that one dimension holds."""
         in_rows = sum(

@@ -102,7 +102,7 @@ def _sizes(model: PreTrainedModel) -> tuple[dict[str, list[int]], dict[str, dict
     names = {module: name for name, module in model.named_modules()}
     linears, attributes = {}, {}
     for module in prunable_modules(model).values():
-        for linear in (*module.rows.values(), module.column):
+        for linear in module.linears:
             linears[names[linear]] = list(features(linear))
         if module.head_holder is not None:
             attributes[names[module.head_holder]] = {

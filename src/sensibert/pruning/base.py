@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import ScoreFile
 from sensibert.encoding import Example, draw
+from sensibert.importance import DATA_FREE
 from sensibert.masks import Mask
 from sensibert.params import MaskingParams, ScoringParams, Section, TrainingParams
 from sensibert.training import Training
@@ -44,10 +45,9 @@ class Context:
         count = self.scoring.max_samples
         return draw(self.examples, count, self.seed) if count else self.examples
 
-    @property
-    def scoring_passes(self) -> float:
-        """What a scoring pass costs, in passes over the training data."""
-        return self.scoring.epochs * len(self.scoring_examples) / len(self.examples)
+    def scoring_passes(self, criterion: str) -> float:
+        """What the scores of a criterion cost, in passes over the training data."""
+        return 0 if criterion in DATA_FREE else self.scoring.epochs * len(self.scoring_examples) / len(self.examples)
 
 
 @dataclass(frozen=True)

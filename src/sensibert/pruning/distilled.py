@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sensibert.budgets import mask_for
 from sensibert.evaluation import predict
-from sensibert.importance import DATA_FREE
 from sensibert.models.slim import slim
 from sensibert.params import DistillationParams
 from sensibert.pruning.base import Context, Pruned
@@ -39,5 +38,5 @@ def _prune(context: Context, criterion: str) -> Pruned:
         seed=context.seed,
         checkpoints=context.scratch,
     )
-    scoring = 0 if criterion in DATA_FREE else context.scoring_passes
-    return Pruned(model, mask, [training], scoring + context.training.epochs, {})
+    passes = context.scoring_passes(criterion) + context.training.epochs  # the teacher was fine-tuned for this
+    return Pruned(model, mask, [training], passes, {})

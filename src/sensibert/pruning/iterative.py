@@ -87,7 +87,7 @@ def _prune(context: Context, criterion: str) -> Pruned:
         left = mask.about["left"]
         trainings.append(Training(**read_json(folder / "training.json")))
     assert mask is not None
-    passes = 0 if criterion in DATA_FREE else rounds * context.scoring_passes
+    passes = rounds * context.scoring_passes(criterion)
     return Pruned(model, mask, trainings, passes, {"kept_fractions": kept_fractions(context.budget, rounds)})
 
 

@@ -7,7 +7,7 @@ structured module (LoRA or an adapter); elsewhere the weights train one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.encoding import Example, collator, draw
-from sensibert.models.anatomy import Linear, features, prunable_modules
+from sensibert.models.anatomy import Linear, features, get_linear, prunable_modules
 from sensibert.params import SptParams
 from sensibert.tuning.adapter import adapter_cost, adapter_parameters, add_adapters
 from sensibert.tuning.allocation import allocate
@@ -73,7 +73,8 @@ class _Plan:
     """Which linear layers of a model are tuned how."""
 
     structured: tuple[str, ...]
-    sparse: dict[Linear, Tensor]
+    sparse: dict[str, Tensor]
+    """Entries [entries] of the flattened weight that train one by one."""
     passes: float
     """Over the training data, for the sensitivity."""
 
@@ -81,7 +82,7 @@ class _Plan:
 def _plan(model: PreTrainedModel, context: Context, structured_cost: Callable[[Linear], int]) -> _Plan:
     settings, names = _settings(context), module_names(model)
     modules = prunable_modules(model).values()
-    linears = {names[linear]: linear for module in modules for linear in (*module.rows.values(), module.column)}
+    linears = {names[linear]: linear for module in modules for linear in module.linears}
     sample = draw(context.examples, settings.samples, context.seed)
     sensitivity = taylor_sensitivity(model, linears, sample, context.tokenizer, settings.batch_size)
     allocation = allocate(
@@ -90,30 +91,26 @@ def _plan(model: PreTrainedModel, context: Context, structured_cost: Callable[[L
         allowance(model, context.budget),
         settings.threshold,
     )
-    sparse = {linears[name]: torch.from_numpy(entries) for name, entries in allocation.sparse.items()}
+    sparse = {name: torch.from_numpy(entries) for name, entries in allocation.sparse.items()}
     return _Plan(allocation.structured, sparse, len(sample) / len(context.examples))
 
 
 def _attached(
     model: PreTrainedModel, plan: _Plan, structured: set[str], merge: Callable[[], object] | None
 ) -> Attached:
-    names = {name: len(entries) for name, entries in _named(model, plan.sparse).items()}
-    updates = add_sparse_updates(plan.sparse)
+    sparse = {get_linear(model, name): entries for name, entries in plan.sparse.items()}
+    updates = add_sparse_updates(sparse)
     train_only(model, structured | classifier_parameters(model))
     for values in updates:
         values.requires_grad_()
 
     def merge_both() -> None:
-        merge_sparse_updates(plan.sparse)
+        merge_sparse_updates(sparse)
         if merge is not None:
             merge()
 
-    return Attached(merge_both, plan.passes, {"structured": list(plan.structured), "sparse": names})
-
-
-def _named(model: PreTrainedModel, by_linear: Mapping[Linear, Tensor]) -> dict[str, Tensor]:
-    names = module_names(model)
-    return {names[linear]: values for linear, values in by_linear.items()}
+    entries = {name: len(indices) for name, indices in plan.sparse.items()}
+    return Attached(merge_both, plan.passes, {"structured": list(plan.structured), "sparse": entries})
 
 
 def _settings(context: Context) -> SptParams:
