@@ -38,7 +38,7 @@ PACKAGES = (
 )
 """Distributions whose version can change a result."""
 
-_WRITTEN_BY_THE_PIPELINE = ("dvc.lock", "reports")
+_NO_CODE = ("dvc.lock", "params.yaml", "reports")
 
 
 class Timer:
@@ -115,12 +115,13 @@ def params_hash(params: Mapping[str, Any]) -> str:
 def git_state(root: Path = Path()) -> dict[str, Any]:
     """Commit of the work tree and whether tracked files differ from it; both null where git does not answer.
 
-    Files that the pipeline itself writes do not count: in the middle of a run they always differ.
+    Files that the pipeline itself writes do not count, since in the middle of a run they always differ, nor does
+    `params.yaml`, whose content stands in the record: another profile of the same code is no change of it.
     """
     revision = _git(root, "rev-parse", "HEAD")
     if revision is None:
         return {"revision": None, "dirty": None}
-    excluded = (f":(exclude,top){path}" for path in _WRITTEN_BY_THE_PIPELINE)
+    excluded = (f":(exclude,top){path}" for path in _NO_CODE)
     changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *excluded)
     return {"revision": revision, "dirty": None if changes is None else bool(changes)}
 

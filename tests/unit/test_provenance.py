@@ -24,7 +24,7 @@ def repository(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     git(tmp_path, "init", "--quiet")
-    for name in ("code.py", "dvc.lock"):
+    for name in ("code.py", "dvc.lock", "params.yaml"):
         (tmp_path / name).write_text("first\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message", "First")
@@ -72,8 +72,9 @@ def test_params_hash_ignores_the_order_of_keys_and_nothing_else():
     assert params_hash({"a": 1, "b": [1, 2]}) != params_hash({"a": 1, "b": [2, 1]})
 
 
-def test_changed_code_is_dirty_but_what_the_pipeline_writes_is_not(repository):
+def test_changed_code_is_dirty_but_the_parameters_and_what_the_pipeline_writes_are_not(repository):
     (repository / "dvc.lock").write_text("second\n")
+    (repository / "params.yaml").write_text("second\n")
     (repository / "untracked.txt").write_text("x\n")
     assert git_state(repository)["dirty"] is False
     (repository / "code.py").write_text("second\n")
