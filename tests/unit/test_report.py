@@ -193,11 +193,14 @@ def test_the_markdown_reads_well(tmp_path):
     rows = [[field.strip() for field in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     headers = [row for row in rows if row[0] == "Method"]
     matthews = "Matthews correlation (\N{MULTIPLICATION SIGN}100)"
-    assert [header[2] for header in headers] == ["Accuracy (%)", "Trainable", matthews, "Trainable"]
-    assert len(rows) - len(headers) == 2 * len(table)
+    overview, *of_tasks = headers
+    assert overview[2:5] == ["sst2, accuracy (%)", f"cola, {matthews[0].lower()}{matthews[1:]}", "Mean"]
+    assert [header[2] for header in of_tasks] == ["Accuracy (%)", "Trainable", matthews, "Trainable"]
+    assert len(rows) - len(headers) == 2 * len(table) + len(table) // 2
     assert "## sst2" in lines
     assert "## cola" in lines
     for row in (
+        "sensitivity|0.4×|**88.5 ± 0.7**|**71.0 ± 1.4**|79.8|−1.2|16.00 M|1|0.40×",  # noqa: RUF001
         "bitfit|dense|88.5 ± 0.7|–|−2.5|100.0%|22.00 M|88.0 MB",  # noqa: RUF001
         "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|64.0 MB",  # noqa: RUF001
         "bitfit|dense|3,330|3,330|0|1.00×|2.00 GB",  # noqa: RUF001
@@ -207,18 +210,23 @@ def test_the_markdown_reads_well(tmp_path):
     assert sum("fractions of the prunable parameters" in line for line in lines) == 2
 
 
+def test_one_task_needs_no_overview(tmp_path):
+    write_tables(table_of(params()), tmp_path)
+    assert "All tasks" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.tex").read_text()
+
+
 def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     table = table_of(params(tasks=["sst2", "cola"], tuning=["full", "bitfit_frozen_classifier"]))
     write_tables(table, tmp_path)
     text = (tmp_path / "table.tex").read_text()
     assert text.startswith("\\begin{table}")
     opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
-    assert sorted(opened) == sorted(closed) == 4 * ["table"] + 4 * ["tabular"]
-    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 4
+    assert sorted(opened) == sorted(closed) == 5 * ["table"] + 5 * ["tabular"]
+    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 5
     assert text.isascii()
     body = [line for line in text.splitlines() if line.endswith("\\\\")]
-    assert len(body) == 2 * len(table) + 4
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {7, 6}
+    assert len(body) == 2 * len(table) + len(table) // 2 + 5
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8, 7, 6}
     assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
     assert text.count("{") == text.count("}")
 

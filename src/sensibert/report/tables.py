@@ -280,6 +280,8 @@ def _write_text(text: str, path: Path) -> None:
 
 def _markdown(table: pd.DataFrame) -> str:
     parts = ["# Comparison"]
+    if table["task"].nunique() > 1:
+        parts += ["## All tasks", _markdown_table(_overview(table, bold="**{}**")), _OVERVIEW_NOTES]
     for task, rows in table.groupby("task", sort=False):
         parts += [f"## {task}", _markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_DENOMINATORS}"]
         parts += ["What the training took:", _markdown_table(_readable_effort(rows))]
@@ -289,6 +291,10 @@ def _markdown(table: pd.DataFrame) -> str:
 _DENOMINATORS = (
     f"A budget with {TIMES} and kept are fractions of the prunable parameters (those of the attention and feed-forward "
     "dimensions), a budget with % of the backbone's, which train; total counts the whole model, embeddings included."
+)
+_OVERVIEW_NOTES = (
+    f"Mean, difference to dense `{REFERENCE_TUNING}` fine-tuning and what the training took are averages over the "
+    "tasks. More of each task stands below."
 )
 _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
@@ -311,23 +317,16 @@ def _seeds(rows: pd.DataFrame) -> str:
 
 def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
     """The rows of one task as a reader wants to see them; `bold` wraps the best mean at each budget."""
-    kinds = rows["method"].map(_budget_kind)
-    rivals = rows.groupby([kinds, rows["budget"]])["mean"]
-    best = (kinds != "") & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
-    metric = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
     label = metric_label(rows["metric"].iloc[0])
     readable = pd.DataFrame(
         {
             **_names(rows),
-            label: [bold.format(text) if is_best else text for text, is_best in zip(metric, best, strict=True)],
+            label: _metric(rows, bold),
             f"vs {BASELINE_CRITERION}": [
                 NOTHING if method == BASELINE_CRITERION else _signed(value)
                 for method, value in zip(rows["method"], rows["vs_magnitude"], strict=True)
             ],
-            f"vs {REFERENCE_TUNING}": [
-                NOTHING if method == REFERENCE_TUNING else _signed(value)
-                for method, value in zip(rows["method"], rows["vs_full"], strict=True)
-            ],
+            f"vs {REFERENCE_TUNING}": _vs_reference(rows),
             "Kept": [f"{kept:.1%}" for kept in rows["prunable_kept"]],
             "Total": [_count(count) for count in rows["total_parameters"]],
             "Size": [_megabytes(size) for size in rows["model_bytes"]],
@@ -340,9 +339,50 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
             "Latency": [_number(time, "{:.1f} ms") for time in rows["latency_ms"]],
             "INT8 size": [_megabytes(size) for size in rows["int8_bytes"]],
             "INT8 latency": [_number(time, "{:.1f} ms") for time in rows["int8_latency_ms"]],
-            f"INT8 {label[0].lower()}{label[1:]}": [_number(value, "{:.1f}") for value in rows["int8_mean"]],
+            f"INT8 {_lower(label)}": [_number(value, "{:.1f}") for value in rows["int8_mean"]],
         }
     )
+
+
+def _overview(table: pd.DataFrame, bold: str) -> pd.DataFrame:
+    """One row per method and budget with the metric of every task; `bold` wraps the best of a task at each budget."""
+    points = table.groupby(["method", "budget"], sort=False)
+    means = points[["mean", "vs_full", "stored_parameters", "extra_passes", "relative_time"]].mean().reset_index()
+    metrics = {
+        f"{task}, {_lower(metric_label(rows['metric'].iloc[0]))}": _metric(rows, bold)
+        for task, rows in table.groupby("task", sort=False)
+    }
+    return pd.DataFrame(
+        {
+            **_names(means),
+            **metrics,
+            "Mean": [f"{mean:.1f}" for mean in means["mean"]],
+            f"vs {REFERENCE_TUNING}": _vs_reference(means),
+            "Stored": [_count(round(count)) for count in means["stored_parameters"]],
+            "Passes": [f"{passes:.2g}" for passes in means["extra_passes"]],
+            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in means["relative_time"]],
+        }
+    )
+
+
+def _metric(rows: pd.DataFrame, bold: str) -> list[str]:
+    """The primary metric of the rows of one task; `bold` wraps the best mean at each budget."""
+    kinds = rows["method"].map(_budget_kind)
+    rivals = rows.groupby([kinds, rows["budget"]])["mean"]
+    best = (kinds != "") & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
+    texts = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
+    return [bold.format(text) if is_best else text for text, is_best in zip(texts, best, strict=True)]
+
+
+def _vs_reference(rows: pd.DataFrame) -> list[str]:
+    return [
+        NOTHING if method == REFERENCE_TUNING else _signed(value)
+        for method, value in zip(rows["method"], rows["vs_full"], strict=True)
+    ]
+
+
+def _lower(label: str) -> str:
+    return label[0].lower() + label[1:]
 
 
 def _readable_effort(rows: pd.DataFrame) -> pd.DataFrame:
@@ -402,8 +442,10 @@ def _markdown_table(readable: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    """Two booktabs tables per task; needs the LaTeX package booktabs."""
+    """A booktabs table of all tasks and two of each; needs the LaTeX package booktabs."""
     parts = []
+    if table["task"].nunique() > 1:
+        parts.append(_latex_table(_overview(table, bold="\\textbf{{{}}}"), caption="All tasks.", label="tab:all"))
     for task, rows in table.groupby("task", sort=False):
         quality = _readable(rows, bold="\\textbf{{{}}}")
         parts.append(_latex_table(quality, caption=f"{task}. {_seeds(rows)}", label=f"tab:{task}"))
