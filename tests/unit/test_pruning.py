@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.artifacts import ScoreFile
+from sensibert.artifacts import ScoreFile, claim_scratch
 from sensibert.cost import prunable_parameters, unit_costs
 from sensibert.distillation import distilled_loss
 from sensibert.encoding import mean_length
@@ -88,6 +88,14 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     expected = {"kwon": 2.0, "iterative_magnitude": 0, "iterative_sensitivity": 3}
     assert found.extra_passes == expected.get(method, 1.5 + (method == "distilled_sensitivity"))
     assert [point["step"] for point in found.log] == sorted({point["step"] for point in found.log})
+
+
+@pytest.mark.parametrize("method", PRUNING_METHODS)
+def test_a_procedure_leaves_the_claim_on_its_scratch_folder(method, tmp_path):
+    """Without it, the stage would neither go on after a kill nor find the folder to remove."""
+    claim_scratch(tmp_path / "scratch", "this run")
+    prune(method, context(method, tmp_path / "scratch"))
+    assert (tmp_path / "scratch" / "run.json").exists()
 
 
 @pytest.mark.parametrize("method", ["iterative_magnitude", "iterative_sensitivity"])

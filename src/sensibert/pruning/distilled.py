@@ -36,7 +36,7 @@ def _prune(context: Context, criterion: str) -> Pruned:
         method="full",
         options=context.settings,
         seed=context.seed,
-        checkpoints=context.scratch,
+        checkpoints=context.scratch / "checkpoints",
     )
     passes = context.scoring_passes(criterion) + context.training.epochs  # the teacher was fine-tuned for this
     return Pruned(model, mask, [training], passes, {})
