@@ -119,6 +119,19 @@ def test_a_killed_iteration_goes_on_after_its_last_round(method, tmp_path, monke
     assert found.trainings == whole.trainings
 
 
+def test_no_two_rounds_see_the_data_in_the_same_order(tmp_path, monkeypatch):
+    seeds, real = [], iterative.fine_tune
+
+    def fine_tune(*arguments, seed, **options):
+        seeds.append(seed)
+        return real(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(iterative, "fine_tune", fine_tune)
+    for seed in (0, 1):
+        prune("iterative_magnitude", context("iterative_magnitude", tmp_path / str(seed), seed=seed))
+    assert len(seeds) == len(set(seeds)) >= 4
+
+
 def test_later_rounds_score_the_model_at_hand(tmp_path):
     one_shot = make_mask(scores_of(new_model()).scores["magnitude"], costs_of(new_model()), 0.5)
     found = prune("iterative_magnitude", context("iterative_magnitude", tmp_path))

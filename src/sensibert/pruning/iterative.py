@@ -75,7 +75,7 @@ def _prune(context: Context, criterion: str) -> Pruned:
                 training,
                 method="full",
                 options=context.settings,
-                seed=context.seed,
+                seed=_seed(context.seed, number),
                 checkpoints=context.scratch / "checkpoints",
             )
             with replacing(folder) as beside:
@@ -89,6 +89,11 @@ def _prune(context: Context, criterion: str) -> Pruned:
     assert mask is not None
     passes = rounds * context.scoring_passes(criterion)
     return Pruned(model, mask, trainings, passes, {"kept_fractions": kept_fractions(context.budget, rounds)})
+
+
+def _seed(seed: int, number: int) -> int:
+    """One for each round: with that of the run, each round would see the same order of the data and equal dropout."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _kept(found: Mask, scores: ScoreFile, kind: str) -> float:
