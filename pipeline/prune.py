@@ -6,6 +6,7 @@ A run that was killed goes on from what it has done; --no-resume starts over.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 from dataclasses import replace
 
@@ -18,11 +19,12 @@ from sensibert.encoding import encode, mean_length
 from sensibert.hardware import best_device, resolve_precision
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.params import DENSE_BUDGET, Params
-from sensibert.provenance import Timer, collect, params_hash
+from sensibert.provenance import Timer, collect
 from sensibert.pruning import prune as prune_by
 from sensibert.pruning.base import Context
 from sensibert.tasks import TASKS
 from sensibert.tasks.prepare import data_hash, load_task
+from sensibert.training import fingerprint
 
 
 def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
@@ -33,7 +35,6 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     examples = encode(load_task(paths.raw(cell.task))["train"], tokenizer, params.model.max_length)
     content = params.model_dump(mode="json")
     scratch = paths.checkpoints(cell)
-    claim_scratch(scratch, params_hash({"params": content, "data": data, "cell": cell}), resume=arguments.resume)
 
     def new_model() -> PreTrainedModel:
         return load_backbone(params.model.backbone, TASKS[cell.task], cell.seed).to(device)  # type: ignore[arg-type]
@@ -42,12 +43,17 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         full = cell._replace(method="full", budget=DENSE_BUDGET)
         return load_model(paths.model(full)).to(device)  # type: ignore[arg-type]
 
+    scores = paths.scores(cell.task, cell.seed)
+    shaping = [content[name] for name in ("scoring", "masking", "training")] + [content["methods"][cell.method]]
+    about = {"cell": cell, "params": shaping, "scores": hashlib.sha256(scores.read_bytes()).hexdigest()}
+    claim_scratch(scratch, fingerprint(about, new_model(), examples), resume=arguments.resume)
+    resumed = any(scratch.glob("*/*"))
     context = Context(
         examples=examples,
         tokenizer=tokenizer,
         new_model=new_model,
         tuned_model=tuned_model,
-        scores=read_scores(paths.scores(cell.task, cell.seed)),
+        scores=read_scores(scores),
         masking=params.masking,
         scoring=params.scoring,
         training=params.training,
@@ -75,7 +81,8 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         },
     )
     precision = resolve_precision(params.training.precision, device)
-    write_json(paths.provenance("finetune", cell.name), collect(timer, content, data, precision))
+    provenance = collect(timer, content, data, precision)
+    write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed": resumed})
     shutil.rmtree(scratch)
 
 

@@ -10,7 +10,7 @@ from sensibert.encoding import encode
 from sensibert.hardware import best_device
 from sensibert.layer_ranking import layer_scores
 from sensibert.models.backbones import load_backbone, load_tokenizer
-from sensibert.params import Params
+from sensibert.params import DENSE_BUDGET, Cell, Params
 from sensibert.tasks import TASKS
 from sensibert.tasks.prepare import load_task
 
@@ -29,7 +29,7 @@ def rank_layers(arguments: argparse.Namespace, params: Params, paths: Paths) -> 
         params.settings_of("full"),
         seed,
         params.layer_ranking.samples,
-        paths.layer_scores(task, seed).with_suffix(".checkpoints"),
+        paths.checkpoints(Cell(task, "layers", DENSE_BUDGET, seed)),
     )
     with replacing(paths.layer_scores(task, seed)) as beside:
         table.to_csv(beside, index=False, lineterminator="\n", float_format="%.8g")

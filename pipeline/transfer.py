@@ -23,14 +23,16 @@ def transfer(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
     """Write data/PROFILE/results/transfer-TASK-TO.json."""
     target, settings = TASKS[arguments.to], params.transfer
     split = load_task(paths.transferred_raw(arguments.to))[target.validation_splits[0]]
+    split = split.select(draw(range(len(split)), settings.max_examples, seed=0))
+    classes = np.array(TASKS[arguments.task].classes_in(target))
     found = []
     for cell in [cell for cell in params.cells() if cell.task == arguments.task]:
         make_deterministic(cell.seed)
         folder = paths.model(cell)
         model, tokenizer = load_model(folder).to(best_device()), load_tokenizer(str(folder))  # type: ignore[arg-type]
-        examples = draw(encode(split, tokenizer, params.model.max_length), settings.max_examples, seed=0)
+        examples = encode(split, tokenizer, params.model.max_length)
         labels = np.array([example["labels"] for example in examples])
-        predictions = prediction_of(target, predict(model, examples, tokenizer))
+        predictions = classes[prediction_of(target, predict(model, examples, tokenizer))]
         metrics = compute_metrics(target, predictions, labels)
         found.append(Transferred(*cell, target.name, metrics[target.primary_metric], len(examples)).to_dict())
     write_json(paths.transfer(arguments.task, arguments.to), found)

@@ -18,6 +18,7 @@ ARCHITECTURES = {
     "electra": _TINY | {"embedding_size": 16},
     "gpt2": {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_inner": 20, "n_positions": 64} | _TOKENS,
     "modernbert": _TINY | _TOKENS | {"cls_token_id": 1, "sep_token_id": 2, "attention_bias": True},
+    "modernbert without biases": _TINY | _TOKENS | {"cls_token_id": 1, "sep_token_id": 2},
     "mpnet": _TINY,
     "roberta": _TINY | _TOKENS,
     "vit": _TINY | {"image_size": 8, "patch_size": 4},

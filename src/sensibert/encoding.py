@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from sensibert.errors import BackboneError
 
 Example = dict[str, Any]
 """`input_ids`, `token_type_ids` where the model has them, and `labels`; an image has `pixel_values` instead."""
+
+Item = TypeVar("Item")
 
 Collate = Callable[[list[Example]], dict[str, Tensor]]
 """Makes a batch of examples."""
@@ -43,7 +45,7 @@ def mean_length(examples: list[Example]) -> int:
     return -(-total // len(examples))
 
 
-def draw(examples: list[Example], count: int, seed: int) -> list[Example]:
+def draw(examples: Sequence[Item], count: int, seed: int) -> list[Item]:
     """A sample without repeats; all of them where there are no more. A larger one begins with a smaller one."""
     order = np.random.default_rng(seed).permutation(len(examples))
     return [examples[row] for row in order[:count]]

@@ -29,7 +29,7 @@ from pydantic import (
 from sensibert.errors import ParamsError
 from sensibert.importance import CRITERIA
 from sensibert.models.architectures import ANATOMIES
-from sensibert.pruning import FROM_DENSE, PRUNING_METHODS
+from sensibert.pruning import PRUNING_METHODS
 from sensibert.tasks import TASKS
 from sensibert.tuning import BIAS_METHODS, PEFT_METHODS, TUNING_METHODS
 
@@ -430,8 +430,8 @@ class Params(Section):
         methods = [*self.criteria, *self.pruning, *self.tuning, *self.peft]
         if missing := [method for method in methods if getattr(self.methods, method) is None]:
             raise ValueError(f"methods has no entry for {', '.join(missing)}: give each its learning_rate")
-        if "full" not in self.tuning and (pupils := [name for name in self.pruning if name in FROM_DENSE]):
-            raise ValueError(f"pruning: {', '.join(pupils)} begins with the fully tuned model: add full to tuning")
+        if self.pruning and "full" not in self.tuning:
+            raise ValueError("pruning: its procedures may begin with the fully tuned model: add full to tuning")
         if self.masking.budget_kind == "size" and self.pruning:
             raise ValueError("pruning: its procedures count parameters or multiply-accumulates, not bytes")
         if bool(self.peft) != bool(self.peft_budgets):

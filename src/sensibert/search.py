@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.artifacts import claim_scratch, replacing
 from sensibert.encoding import Example, draw
+from sensibert.errors import DataError
 from sensibert.evaluation import predict, prediction_of
 from sensibert.metrics import compute_metrics
 from sensibert.params import MethodParams, SearchParams, TrainingParams
@@ -29,6 +30,8 @@ from sensibert.tasks import Task
 from sensibert.training import Watch, fine_tune, fingerprint
 
 BATCH_SIZE, LEARNING_RATE = "batch_size", "learning_rate"
+WORST = -100.0
+"""Of every metric, a correlation's included."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Search:
         study = _open_study(settings, scratch / "trials.db")
         while (left := _trials_left(study, settings)) > 0:
             print(f"search: trial {settings.trial_count - left + 1} of {settings.trial_count}", flush=True)
-            study.sampler = _sampler(settings, self.seed, len(study.trials))
+            study.sampler = _sampler(settings, self.seed, len(_finished(study)))
             self._run_trial(study, settings, training, scratch)
         trials = [_trial(found) for found in _finished(study)]
         if settings.max_train is None:
@@ -80,7 +83,11 @@ class Search:
         model = self.new_model()
 
         def report(epoch: int, tuned: PreTrainedModel) -> None:
-            trial.report(self._judge(tuned), epoch)
+            try:
+                trial.report(self._judge(tuned), epoch)
+            except DataError:  # it diverged, and has no metric
+                trial.report(WORST, epoch)
+                raise optuna.TrialPruned from None
             tuned.train()
             if settings.prune and epoch < settings.epochs and trial.should_prune():
                 raise optuna.TrialPruned
@@ -160,7 +167,7 @@ def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
     )
     for killed in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(killed.number, state=TrialState.FAIL)
-        study.enqueue_trial(killed.params)
+        study.enqueue_trial(killed.system_attrs.get("fixed_params", killed.params))
     if settings.sampler == "grid":
         for batch_size, rate in product(settings.batch_sizes, settings.learning_rates):
             study.enqueue_trial({BATCH_SIZE: batch_size, LEARNING_RATE: rate}, skip_if_exists=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,14 +100,15 @@ def fine_tune(
         TuningError: the method does not fit the model, or its budget is too small.
     """
     precision = resolve_precision(settings.precision, best_device())
-    run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
-    about = run | {"settings": settings.model_dump()}
-    claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
-    checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)
     keep_for_reuse()
     attached = attach(model, method, Context(examples, tokenizer, options, budget, seed))
     trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
+    about = run | {"settings": settings.model_dump(), "trained": trained}
+    # Of the model as the method made it: a run that chose something else must not go on from these checkpoints.
+    claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
+    checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
     arguments = _arguments(
         settings, options.learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)
@@ -125,8 +127,7 @@ def fine_tune(
         if watch:
             trainer.add_callback(_Watched(watch))
         trainer.train(resume_from_checkpoint=checkpoint)
-    for name in ("forward", "_original_forward"):  # Accelerate leaves the model computing in bf16 for good
-        vars(model).pop(name, None)
+    _unwrapped(model)
     shutil.rmtree(checkpoints, ignore_errors=True)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()
@@ -189,7 +190,15 @@ class _Watched(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Let them look."""
-        self.watch.after_epoch(round(state.epoch), options["model"])
+        model = options["model"]
+        wrapping = _unwrapped(model)
+        self.watch.after_epoch(math.ceil(state.epoch), model)
+        vars(model).update(wrapping)
+
+
+def _unwrapped(model: PreTrainedModel) -> dict[str, Any]:
+    """Take off, and give, what Accelerate wraps a model in for good, so that it computes in bf16."""
+    return {name: vars(model).pop(name) for name in ("forward", "_original_forward") if name in vars(model)}
 
 
 def _arguments(
@@ -198,7 +207,7 @@ def _arguments(
     log_every = max(1, steps // LOGS_PER_RUN)
     # A point of the curve is the mean loss since the last one: between two points a checkpoint would cut it.
     save_every = -(-settings.checkpoint_steps // log_every) * log_every
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
@@ -219,6 +228,10 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=best_device().type == "cuda",
     )
+    # On several GPUs the Trainer would multiply the batch size, and with it change what is trained.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _steps(examples: list[Example], settings: TrainingParams) -> int:

@@ -1,6 +1,7 @@
 """Tables and plots: exact numbers, exact columns, equal bytes, and errors that name what is missing."""
 
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict
@@ -316,6 +317,17 @@ def test_the_grid_is_read_in_order_and_stale_files_are_ignored(tmp_path):
     results = gather(paths, wanted)
     assert [result.cell for result in results] == wanted.cells()
     assert gather_efforts(paths, wanted) == {cell: effort_of(cell) for cell in wanted.cells()}
+
+
+def test_the_time_of_a_run_that_went_on_after_a_kill_is_not_known(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params()
+    write_grid(paths, wanted)
+    ran_on = [cell for cell in wanted.cells() if cell.method == "bitfit"]
+    for cell, mark in zip(ran_on, ({"resumed_at_step": 500}, {"resumed": True}), strict=True):
+        write_json(paths.provenance("finetune", cell.name), asdict(effort_of(cell)) | mark)
+    table = comparison_table(gather(paths, wanted), gather_efforts(paths, wanted))
+    assert math.isnan(row_of(table, "bitfit", 1.0)["relative_time"])
+    assert row_of(table, "magnitude", 0.4)["relative_time"] == 0.4
 
 
 def test_all_missing_cells_are_named_at_once(tmp_path):

@@ -334,3 +334,10 @@ def test_an_unreachable_hub_says_to_use_local(monkeypatch, tmp_path):
         DataError, match=r"nyu-mll/glue \(cola, revision main\).*`data\.source: local`.*CoLA/train\.tsv"
     ):
         sources.read_hub(TASKS["cola"], "main")
+
+
+@pytest.mark.parametrize(
+    ("task", "other", "expected"), [("sst2", "imdb", [0, 1]), ("mnli", "cb", [0, 2, 1]), ("qnli", "rte", [0, 1])]
+)
+def test_a_class_of_another_task_is_the_one_of_its_name_or_else_of_its_number(task, other, expected):
+    assert TASKS[task].classes_in(TASKS[other]) == expected

@@ -15,7 +15,7 @@ from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.slim import slim
 from sensibert.params import MethodParams, SptParams, SurgicalParams, TrainingParams
 from sensibert.tasks import TASKS
-from sensibert.training import fine_tune
+from sensibert.training import Watch, fine_tune
 from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 SETTINGS = TrainingParams(epochs=2, batch_size=8, precision="fp32", checkpoint_steps=5)
@@ -197,6 +197,31 @@ def test_the_model_is_left_as_a_plain_one(examples, tmp_path, precision):
     copy.load_state_dict(model.state_dict())
     ids = torch.tensor([examples[0]["input_ids"]])
     assert torch.equal(model(ids).logits, copy(ids).logits)  # and computes in fp32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_who_watches_sees_the_model_in_fp32(examples, tmp_path, precision):
+    ids, seen = torch.tensor([examples[0]["input_ids"]]), []
+
+    def look(epoch, model):
+        seen.append(epoch)
+        logits = model.eval()(ids).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not torch.equal(model(ids).logits, logits)
+        model.train()
+
+    settings, watched, alone = SETTINGS.model_copy(update={"precision": precision}), new_model(), new_model()
+    train(watched, examples, tmp_path, settings, watch=Watch(examples, look))
+    train(alone, examples, tmp_path, settings)
+    assert seen == [1, 2]
+    assert same_weights(watched, alone)
+
+
+def test_a_part_of_an_epoch_counts_as_its_last_one(examples, tmp_path):
+    seen = []
+    settings = SETTINGS.model_copy(update={"epochs": 1.4})
+    train(new_model(), examples, tmp_path, settings, watch=Watch(examples, lambda epoch, _: seen.append(epoch)))
+    assert seen == [1, 2]
 
 
 def test_rows_of_tokens_that_no_text_has_only_decay(examples, tmp_path):

@@ -95,6 +95,24 @@ def test_bitfit_trains_all_biases_and_the_classifier(bert_tiny):
     assert trained(bert_tiny).keys() == biases | {"classifier.weight"}
 
 
+def test_lora_updates_query_and_value(bert_tiny):
+    attach(bert_tiny, "lora", Context([], TOKENIZER, settings_of("lora"), budget=0.001, seed=0))
+    updated = {name.partition(".lora_")[0] for name in trained(bert_tiny)} - classifier_parameters(bert_tiny)
+    attention = [f"bert.encoder.layer.{layer}.attention.self" for layer in range(2)]
+    assert updated == {f"{module}.{projection}" for module in attention for projection in ("query", "value")}
+
+
+def test_bitfit_of_query_and_mlp_trains_these_biases(bert_tiny):
+    attach(
+        bert_tiny,
+        "bitfit_query_mlp_frozen_classifier",
+        Context([], TOKENIZER, settings_of("bitfit"), budget=1.0, seed=0),
+    )
+    parts = ("attention.self.query", "intermediate.dense")
+    biases = {f"bert.encoder.layer.{layer}.{part}.bias" for layer in range(2) for part in parts}
+    assert trained(bert_tiny).keys() == biases | {"classifier.bias"}
+
+
 def test_the_choice_of_a_method_does_not_depend_on_an_earlier_one(bert_tiny):
     for method in ("bitfit", "full"):
         attach(bert_tiny, method, Context([], TOKENIZER, settings_of(method), budget=1.0, seed=0))

@@ -87,6 +87,7 @@ def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:
 def _select(linear: Linear, kept: Tensor, *, outputs: bool, scale: float = 1.0) -> Linear:
     """A linear layer with only the kept outputs, or only the kept inputs."""
     is_conv = isinstance(linear, Conv1D)
+    kept = kept.to(linear.weight.device)
     weight = linear.weight.detach().index_select(int(outputs == is_conv), kept) * scale
     inputs, width = weight.shape if is_conv else reversed(weight.shape)
     small: Linear = Conv1D(width, inputs) if is_conv else nn.Linear(inputs, width, linear.bias is not None)

@@ -21,9 +21,6 @@ PRUNING_METHODS: dict[str, str] = {
 }
 """Name of each procedure and the function that implements it, imported when it is used."""
 
-FROM_DENSE = ("kwon", "distilled_magnitude", "distilled_sensitivity")
-"""The procedures that need the fully fine-tuned dense model."""
-
 
 def prune(method: str, context: Context) -> Pruned:
     """Make a smaller model by a procedure."""

@@ -6,6 +6,7 @@ of cells that have left the grid are not looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
@@ -193,6 +194,9 @@ def _read_correct(path: Path) -> np.ndarray:
 def _read_effort(path: Path) -> Effort:
     content = read_json(path)
     try:
-        return Effort(float(content["seconds"]), content["peak_memory"])
+        seconds, peak_memory = float(content["seconds"]), content["peak_memory"]
+        # Of a run that was killed and went on, only the time of its last part is known.
+        resumed = content.get("resumed") or content.get("resumed_at_step")
+        return Effort(math.nan if resumed else seconds, peak_memory)
     except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path} is no provenance ({error}); delete it and run `dvc repro`") from None

@@ -64,6 +64,12 @@ class Task:
         """Whether an example holds two texts."""
         return len(self.text_columns) == 2
 
+    def classes_in(self, other: Task) -> list[int]:
+        """For each class the one of another task that has its name, or, where the names differ, its number."""
+        if set(self.label_names) != set(other.label_names):
+            return list(range(len(self.label_names)))
+        return [other.label_names.index(name) for name in self.label_names]
+
 
 _ENTAILMENT = ("entailment", "not_entailment")
 _ACCURACY = ("accuracy",)

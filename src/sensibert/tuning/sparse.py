@@ -19,8 +19,7 @@ class SparseUpdate(nn.Module):
     def __init__(self, indices: Tensor) -> None:
         """Begin with an update of zero at the entries `indices` [entries] of the flattened weight."""
         super().__init__()
-        # No part of a checkpoint, since the sample of the training data decides it.
-        self.register_buffer("indices", indices, persistent=False)
+        self.register_buffer("indices", indices)
         self.values = nn.Parameter(torch.zeros(len(indices), device=indices.device))
 
     def forward(self, weight: Tensor) -> Tensor:
