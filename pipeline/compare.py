@@ -7,6 +7,7 @@ import argparse
 from pipeline.stage import run
 from sensibert.artifacts import Paths, write_json
 from sensibert.params import Params
+from sensibert.report.comparison import comparison_table, significance_table
 from sensibert.report.gather import (
     gather,
     gather_correct,
@@ -18,14 +19,8 @@ from sensibert.report.gather import (
     gather_transfers,
 )
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
-from sensibert.report.tables import (
-    comparison_table,
-    significance_table,
-    write_searches,
-    write_significance,
-    write_tables,
-    write_transfers,
-)
+from sensibert.report.tables import write_significance, write_tables
+from sensibert.report.trials import write_searches, write_transfers
 
 
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:

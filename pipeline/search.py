@@ -20,7 +20,8 @@ from sensibert.hardware import best_device, make_deterministic
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.params import Params, SearchedCell
 from sensibert.provenance import Timer, collect
-from sensibert.search import Search, best_trial
+from sensibert.results import best_first
+from sensibert.search import Search
 from sensibert.tasks import TASKS
 from sensibert.tasks.prepare import data_hash, load_task
 
@@ -49,7 +50,7 @@ def search(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         shutil.copytree(best, folder / "model")
         predictions.to_parquet(folder / "predictions.parquet", index=False)
         write_json(folder / "trials.json", [asdict(trial) for trial in trials])
-        write_json(folder / "metrics.json", metrics | {"dev": best_trial(trials).dev[-1]})
+        write_json(folder / "metrics.json", metrics | {"dev": best_first(trials)[0].dev[-1]})
     record = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)))
     write_json(paths.provenance("search", cell.name), record)
     shutil.rmtree(scratch)

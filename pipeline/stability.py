@@ -10,7 +10,7 @@ from sensibert.layer_ranking import layer_agreements
 from sensibert.params import Params, SurgicalParams
 from sensibert.report.gather import gather_layer_scores, gather_scores
 from sensibert.report.plots import write_stability_matrix
-from sensibert.report.tables import write_stability
+from sensibert.report.stability import write_stability
 from sensibert.stability import spearman_matrices, stability_table, verdicts
 
 

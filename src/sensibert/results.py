@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -111,6 +112,11 @@ class Trial:
     state: Literal["complete", "pruned"]
     dev: list[float]
     """The primary metric on the dev split after each epoch; a pruned trial has fewer."""
+
+
+def best_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials by their metric after the last epoch, those that were pruned behind the complete ones."""
+    return sorted(trials, key=lambda trial: (trial.state == "pruned", -trial.dev[-1], trial.number))
 
 
 @dataclass(frozen=True)

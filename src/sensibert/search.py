@@ -25,7 +25,7 @@ from sensibert.errors import DataError
 from sensibert.evaluation import predict, prediction_of
 from sensibert.metrics import compute_metrics
 from sensibert.params import MethodParams, SearchParams, TrainingParams
-from sensibert.results import Trial
+from sensibert.results import Trial, best_first
 from sensibert.tasks import Task
 from sensibert.training import Watch, fine_tune, fingerprint
 
@@ -72,7 +72,7 @@ class Search:
         trials = [_trial(found) for found in _finished(study)]
         if settings.max_train is None:
             return trials, scratch / "best"
-        self._refit(best_trial(trials), settings, training, scratch)
+        self._refit(best_first(trials)[0], settings, training, scratch)
         return trials, scratch / "refit"
 
     def _run_trial(self, study: optuna.Study, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
@@ -146,13 +146,6 @@ class Search:
         labels = np.array([example["labels"] for example in self.dev])
         logits = predict(model, self.dev, self.tokenizer)
         return compute_metrics(self.task, prediction_of(self.task, logits), labels)[self.task.primary_metric]
-
-
-def best_trial(trials: list[Trial]) -> Trial:
-    """The complete trial with the best metric after its last epoch; of equal ones the first."""
-    return max(
-        (trial for trial in trials if trial.state == "complete"), key=lambda trial: (trial.dev[-1], -trial.number)
-    )
 
 
 def _open_study(settings: SearchParams, file: Path) -> optuna.Study:

@@ -10,7 +10,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from sensibert.report.tables import COLUMNS
+from sensibert.report.comparison import COLUMNS
 
 METHODS = ("sensitivity", "magnitude")
 PROCEDURES = ("kwon", "iterative_magnitude")

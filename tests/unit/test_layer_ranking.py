@@ -8,7 +8,7 @@ from sensibert.encoding import draw
 from sensibert.layer_ranking import AGREEMENT_COLUMNS, COLUMNS, agreement, layer_agreements, layer_scores
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.params import MethodParams, TrainingParams
-from sensibert.report.tables import write_stability
+from sensibert.report.stability import write_stability
 from sensibert.stability import COLUMNS as STABILITY_COLUMNS
 from sensibert.tasks import TASKS
 from sensibert.tuning.surgical import layer_fisher

@@ -18,6 +18,7 @@ from sensibert.errors import ArtifactError, ParamsError
 from sensibert.layer_ranking import layer_agreements
 from sensibert.masks import Mask, ModuleKey
 from sensibert.params import Cell, parse_params
+from sensibert.report.comparison import COLUMNS, comparison_table, significance_table
 from sensibert.report.gather import (
     gather,
     gather_correct,
@@ -34,15 +35,9 @@ from sensibert.report.plots import (
     write_kept_dimensions,
     write_stability_matrix,
 )
-from sensibert.report.tables import (
-    COLUMNS,
-    comparison_table,
-    significance_table,
-    write_significance,
-    write_stability,
-    write_tables,
-    write_transfers,
-)
+from sensibert.report.stability import write_stability
+from sensibert.report.tables import write_significance, write_tables
+from sensibert.report.trials import write_transfers
 from sensibert.results import Cost, Deployed, Effort, Result, Transferred
 from sensibert.stability import Run, agreement, spearman_matrix
 

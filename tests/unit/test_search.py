@@ -8,7 +8,8 @@ from sensibert import search as search_module
 from sensibert.errors import DataError
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.params import MethodParams, SearchParams, TrainingParams
-from sensibert.search import Search, best_trial
+from sensibert.results import best_first
+from sensibert.search import Search
 from sensibert.tasks import TASKS
 
 TOKENIZER = load_tokenizer("tiny-bert")
@@ -56,9 +57,9 @@ def test_the_grid_is_tried_once_and_the_best_model_is_kept(tmp_path):
     assert {(trial.batch_size, trial.learning_rate) for trial in trials} == POINTS
     assert len(trials) == 4
     assert all(trial.state == "complete" and len(trial.dev) == 2 for trial in trials)
-    assert best_trial(trials).dev[-1] == max(trial.dev[-1] for trial in trials)
+    assert best_first(trials)[0].dev[-1] == max(trial.dev[-1] for trial in trials)
     judged = searched()._judge(load_model(best))
-    assert judged == pytest.approx(best_trial(trials).dev[-1])
+    assert judged == pytest.approx(best_first(trials)[0].dev[-1])
 
 
 def test_a_killed_search_goes_on_and_repeats_no_finished_trial(tmp_path, killed_in):
@@ -93,7 +94,7 @@ def test_a_hopeless_trial_is_ended_early(tmp_path, monkeypatch):
     trials, _ = searched().run(settings, TRAINING, tmp_path / "scratch")
     assert [trial.state for trial in trials] == ["complete"] * 4 + ["pruned", "complete"]
     assert trials[4].dev == [10.0]
-    assert best_trial(trials).learning_rate == 5e-2
+    assert best_first(trials)[0].learning_rate == 5e-2
 
 
 def test_the_best_point_of_trials_on_a_sample_is_tuned_on_all_the_training_data(tmp_path, killed_in):
@@ -102,7 +103,7 @@ def test_the_best_point_of_trials_on_a_sample_is_tuned_on_all_the_training_data(
     with pytest.raises(Killed):
         searched().run(settings, TRAINING, tmp_path / "scratch")
     trials, folder = searched().run(settings, TRAINING, tmp_path / "scratch")
-    best = best_trial(trials)
+    best = best_first(trials)[0]
     assert set(begun[:4]) == POINTS
     assert begun[4:] == [(best.batch_size, best.learning_rate)] * 2  # killed, and once more
     fixed = SearchParams(batch_sizes=[best.batch_size], learning_rates=[best.learning_rate], epochs=2, prune=False)

@@ -22,8 +22,8 @@ from sensibert.importance import CRITERIA
 from sensibert.masks import Mask
 from sensibert.params import Cell
 from sensibert.pruning import PRUNING_METHODS
+from sensibert.report.comparison import REFERENCE_TUNING
 from sensibert.report.labels import TIMES, metric_label, words
-from sensibert.report.tables import REFERENCE_TUNING
 from sensibert.results import Result
 from sensibert.statistics import spread
 from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
