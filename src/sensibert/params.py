@@ -535,7 +535,8 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 def _refuse_what_cannot_run(params: Params, name: str) -> None:
     """Refuse a method that does not fit a backbone whose config is at hand."""
     config = Path(params.model.backbone) / "config.json"
-    methods = [method for method in params.tuning if method in BIAS_METHODS]
+    named = dict.fromkeys((*params.tuning, *params.search.tuning))
+    methods = [method for method in named if method in BIAS_METHODS]
     if not methods or not config.is_file():
         return
     content = json.loads(config.read_text(encoding="utf-8"))

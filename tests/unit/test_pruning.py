@@ -91,6 +91,19 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
 
 
 @pytest.mark.parametrize("method", PRUNING_METHODS)
+def test_a_procedure_prunes_a_regression(method, tmp_path):
+    def regressor():
+        return load_backbone("tiny-bert", TASKS["stsb"], 0)
+
+    rows = [example | {"labels": float(row % 4)} for row, example in enumerate(EXAMPLES)]
+    changes = {"new_model": regressor, "tuned_model": regressor, "scores": scores_of(regressor()), "examples": rows}
+    found = prune(method, context(method, tmp_path, **changes))
+    assert found.model.config.num_labels == 1
+    assert all(np.isfinite(point["loss"]) for point in found.log)
+    assert 0.3 < found.mask.kept_fraction <= 0.5
+
+
+@pytest.mark.parametrize("method", PRUNING_METHODS)
 def test_a_procedure_leaves_the_claim_on_its_scratch_folder(method, tmp_path):
     """Without it, the stage would neither go on after a kill nor find the folder to remove."""
     claim_scratch(tmp_path / "scratch", "this run")

@@ -223,6 +223,18 @@ def test_the_same_seed_gives_the_same_bits(method, tmp_path):
     assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_tunes_a_regression(method, tmp_path):
+    model = load_backbone("tiny-bert", TASKS["stsb"], seed=0)
+    rows = [{"input_ids": [2, 10 + row % 4, 3], "labels": float(row % 4)} for row in range(16)]
+    settings = TrainingParams(epochs=2, batch_size=8, precision="fp32")
+    arguments = {"method": method, "options": settings_of(method), "budget": 0.1, "seed": 0}
+    before = copy.deepcopy(model.state_dict())
+    result = fine_tune(model, rows, TOKENIZER, settings, **arguments, checkpoints=tmp_path / "checkpoints")
+    assert all(np.isfinite(point["loss"]) for point in result.log)
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)
+
+
 # ── too much asked ────────────────────────────────────────────────────────────────────────────────
 
 
