@@ -212,7 +212,8 @@ def test_a_dimension_costs_what_it_holds(tiny_model):
     hidden = tiny_model.config.hidden_size
     gated = tiny_model.config.model_type == "modernbert"
     rows = 5 if any(name.endswith("pos_key_proj") for name, _ in tiny_model.named_modules()) else 3
-    expected = {"attention": (rows + 1) * hidden + rows, "feed_forward": 3 * hidden if gated else 2 * hidden + 1}
+    biases = rows if getattr(tiny_model.config, "attention_bias", True) else 0
+    expected = {"attention": (rows + 1) * hidden + biases, "feed_forward": 3 * hidden if gated else 2 * hidden + 1}
     assert costs_of(tiny_model) == {key: expected[key.group] for key in scores_of(tiny_model)}
 
 
