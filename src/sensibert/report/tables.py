@@ -72,11 +72,8 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
         {
             **_names(rows),
             label: _metric(rows, bold),
-            f"vs {BASELINE_CRITERION}": [
-                NOTHING if method == BASELINE_CRITERION else _signed(value)
-                for method, value in zip(rows["method"], rows["vs_magnitude"], strict=True)
-            ],
-            f"vs {REFERENCE_TUNING}": _vs_reference(rows),
+            f"vs {BASELINE_CRITERION}": _versus(rows, BASELINE_CRITERION),
+            f"vs {REFERENCE_TUNING}": _versus(rows, REFERENCE_TUNING),
             "Kept": [f"{kept:.1%}" for kept in rows["prunable_kept"]],
             "Total": [_count(count) for count in rows["total_parameters"]],
             "Size": [_megabytes(size) for size in rows["model_bytes"]],
@@ -107,10 +104,8 @@ def _overview(table: pd.DataFrame, bold: str) -> pd.DataFrame:
             **_names(means),
             **metrics,
             "Mean": [f"{mean:.1f}" for mean in means["mean"]],
-            f"vs {REFERENCE_TUNING}": _vs_reference(means),
-            "Stored": [_count(round(count)) for count in means["stored_parameters"]],
-            "Passes": [f"{passes:.2g}" for passes in means["extra_passes"]],
-            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in means["relative_time"]],
+            f"vs {REFERENCE_TUNING}": _versus(means, REFERENCE_TUNING),
+            **_price(means),
         }
     )
 
@@ -124,11 +119,21 @@ def _metric(rows: pd.DataFrame, bold: str) -> list[str]:
     return [bold.format(text) if is_best else text for text, is_best in zip(texts, best, strict=True)]
 
 
-def _vs_reference(rows: pd.DataFrame) -> list[str]:
+def _versus(rows: pd.DataFrame, reference: str) -> list[str]:
+    """The differences to a reference method, which has none to itself."""
     return [
-        NOTHING if method == REFERENCE_TUNING else _signed(value)
-        for method, value in zip(rows["method"], rows["vs_full"], strict=True)
+        NOTHING if method == reference else _signed(value)
+        for method, value in zip(rows["method"], rows[f"vs_{reference}"], strict=True)
     ]
+
+
+def _price(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """What must be stored for a task, and what the training took."""
+    return {
+        "Stored": [_count(round(count)) for count in rows["stored_parameters"]],
+        "Passes": [f"{passes:.2g}" for passes in rows["extra_passes"]],
+        "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
+    }
 
 
 def _lower(label: str) -> str:
@@ -141,9 +146,7 @@ def _readable_effort(rows: pd.DataFrame) -> pd.DataFrame:
         {
             **_names(rows),
             "Trainable": [_count(count) for count in rows["trainable_parameters"]],
-            "Stored": [_count(count) for count in rows["stored_parameters"]],
-            "Passes": [f"{passes:.2g}" for passes in rows["extra_passes"]],
-            "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
+            **_price(rows),
             "Memory": [_number(memory / 1e9, "{:.2f} GB") for memory in rows["peak_memory"]],
         }
     )
