@@ -62,6 +62,9 @@ class Search:
 
         Returns:
             The trials by number, and the folder of the model of the best point.
+
+        Raises:
+            DataError: Every trial diverged.
         """
         claim_scratch(scratch, self._identity(settings, training), resume=resume)
         study = _open_study(settings, scratch / "trials.db")
@@ -69,6 +72,8 @@ class Search:
             print(f"search: trial {settings.trial_count - left + 1} of {settings.trial_count}", flush=True)
             study.sampler = _sampler(settings, self.seed, len(_finished(study)))
             self._run_trial(study, settings, training, scratch)
+        if not _complete(study):
+            raise DataError("every trial of the search diverged: give search.learning_rates that are lower")
         trials = [_trial(found) for found in _finished(study)]
         if settings.max_train is None:
             return trials, scratch / "best"
@@ -106,7 +111,8 @@ class Search:
             study.tell(trial, state=TrialState.PRUNED)
             return
         reached = study.trials[trial.number].intermediate_values[settings.epochs]
-        if reached > max((found.value for found in _complete(study) if found.value is not None), default=-np.inf):
+        best_so_far = max((found.value for found in _complete(study) if found.value is not None), default=-np.inf)
+        if settings.max_train is None and reached > best_so_far:
             self._save(model, scratch / "best")
         study.tell(trial, reached)
 

@@ -106,6 +106,7 @@ def test_the_best_point_of_trials_on_a_sample_is_tuned_on_all_the_training_data(
     best = best_first(trials)[0]
     assert set(begun[:4]) == POINTS
     assert begun[4:] == [(best.batch_size, best.learning_rate)] * 2  # killed, and once more
+    assert not (tmp_path / "scratch" / "best").exists()  # no model of a sample is kept
     fixed = SearchParams(batch_sizes=[best.batch_size], learning_rates=[best.learning_rate], epochs=2, prune=False)
     _, on_all = searched().run(fixed, TRAINING, tmp_path / "on_all")
     expected, found = (load_model(path).state_dict() for path in (on_all, folder))
@@ -124,6 +125,15 @@ def test_a_trial_that_diverges_ends_and_the_search_goes_on(tmp_path, monkeypatch
     settings = GRID.model_copy(update={"learning_rates": [1e-3], "batch_sizes": [8, 16]})
     trials, _ = searched().run(settings, TRAINING, tmp_path / "scratch")
     assert [(trial.state, trial.dev) for trial in trials] == [("pruned", [-100.0]), ("complete", [50.0, 50.0])]
+
+
+def test_a_search_whose_every_trial_diverges_names_the_rates(tmp_path, monkeypatch):
+    def judge(search, model):
+        raise DataError("training diverged")
+
+    monkeypatch.setattr(Search, "_judge", judge)
+    with pytest.raises(DataError, match=r"search\.learning_rates"):
+        searched().run(GRID, TRAINING, tmp_path / "scratch")
 
 
 def test_tpe_draws_as_many_trials_as_it_is_told_and_the_same_after_a_kill(tmp_path, killed_in):
