@@ -17,7 +17,7 @@ from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_
 from sensibert.errors import ArtifactError, ParamsError
 from sensibert.layer_ranking import layer_agreements
 from sensibert.masks import Mask, ModuleKey
-from sensibert.params import Cell, parse_params
+from sensibert.params import Cell, SearchedCell, parse_params
 from sensibert.report.comparison import COLUMNS, comparison_table, significance_table
 from sensibert.report.gather import (
     gather,
@@ -36,9 +36,9 @@ from sensibert.report.plots import (
     write_stability_matrix,
 )
 from sensibert.report.stability import write_stability
-from sensibert.report.tables import write_significance, write_tables
-from sensibert.report.trials import write_transfers
-from sensibert.results import Cost, Deployed, Effort, Result, Transferred
+from sensibert.report.tables import write_tables
+from sensibert.report.trials import TRANSFER_COLUMNS, search_table, transfer_table
+from sensibert.results import Cost, Deployed, Effort, Result, Transferred, Trial
 from sensibert.stability import Run, agreement, spearman_matrix
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -50,6 +50,10 @@ PRIMARY = {
     ("sst2", "sensitivity", 0.2): [86.0, 86.0],
     ("sst2", "magnitude", 0.2): [80.0, 81.0],
 }
+
+
+NOTHING_MORE = (search_table({}), transfer_table([]))
+"""Neither a search nor a transfer."""
 
 
 def params(**changes):
@@ -144,7 +148,7 @@ def test_methods_with_a_budget_of_trained_parameters_stand_behind_the_dense_ones
         ("full", 1.0), ("bitfit", 1.0), ("lora", 0.01), ("spt_lora", 0.01), ("lora", 0.0025), ("spt_lora", 0.0025),
     ]  # fmt: skip
     assert table["vs_magnitude"][:6].isna().all()
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     assert "| lora        |    0.25% |" in (tmp_path / "table.md").read_text()
 
 
@@ -169,14 +173,14 @@ def test_a_criterion_that_keeps_everything_is_not_taken_for_a_dense_method():
 def test_one_seed_has_no_standard_deviation(tmp_path):
     table = table_of(params(seeds=[0]))
     assert table["std"].isna().all()
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     assert "±" not in (tmp_path / "table.md").read_text()
     assert "One seed." in (tmp_path / "table.md").read_text()
 
 
 def test_the_csv_holds_the_table(tmp_path):
     table = table_of(params())
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     read = pd.read_csv(tmp_path / "table.csv")
     assert tuple(read.columns) == COLUMNS
     pd.testing.assert_frame_equal(read, table, atol=1e-4, check_dtype=False)
@@ -184,7 +188,7 @@ def test_the_csv_holds_the_table(tmp_path):
 
 def test_the_markdown_reads_well(tmp_path):
     table = table_of(params(tasks=["sst2", "cola"]))
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
     rows = [[field.strip() for field in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     headers = [row for row in rows if row[0] == "Method"]
@@ -207,13 +211,13 @@ def test_the_markdown_reads_well(tmp_path):
 
 
 def test_one_task_needs_no_overview(tmp_path):
-    write_tables(table_of(params()), tmp_path)
+    write_tables(table_of(params()), *NOTHING_MORE, tmp_path)
     assert "All tasks" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.tex").read_text()
 
 
 def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     table = table_of(params(tasks=["sst2", "cola"], tuning=["full", "bitfit_frozen_classifier"]))
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     text = (tmp_path / "table.tex").read_text()
     assert text.startswith("\\begin{table}")
     opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
@@ -225,6 +229,55 @@ def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8, 7, 6}
     assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
     assert text.count("{") == text.count("}")
+
+
+def table_rows(path):
+    """The cells of every table row of a Markdown file, by the last heading before them."""
+    rows, heading = {}, ""
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| "):
+            rows.setdefault(heading, []).append([cell.strip() for cell in line.split("|")[1:-1]])
+    return rows
+
+
+def test_the_best_trial_of_each_search_is_shown_with_what_its_method_trains(tmp_path):
+    trials = [
+        Trial(0, 8, 1e-4, "pruned", [91.0]),
+        Trial(1, 16, 3e-4, "complete", [70.0, 80.0]),
+        Trial(2, 32, 5e-5, "complete", [75.0, 85.25]),
+    ]
+    searches = search_table(
+        {
+            SearchedCell("sst2", "bitfit", 0): (trials, {"accuracy": 84.5}),
+            SearchedCell("sst2", "head_only", 1): (trials[1:2], {"accuracy": 79.0}),
+        }
+    )
+    assert searches["batch_size"].tolist() == [32, 16, 8, 16]
+    assert searches["dev_2"].isna().tolist() == [False, False, True, False]
+    assert searches["validation"].isna().tolist() == [False, True, True, False]
+    write_tables(table_of(params()), searches, NOTHING_MORE[1], tmp_path)
+    assert table_rows(tmp_path / "table.md")["Searched hyper-parameters"][1:] == [
+        ["sst2", "bitfit", "0", "3,330", "3", "32", "5e-05", "85.2", "84.5"],
+        ["sst2", "head_only", "1", "–", "1", "16", "0.0003", "80.0", "79.0"],  # noqa: RUF001
+    ]
+    assert r"\label{tab:search}" in (tmp_path / "table.tex").read_text()
+
+
+def test_what_the_models_reach_on_other_tasks_is_shown_beside_the_names_of_both(tmp_path):
+    rows = [
+        ("sst2", "imdb", "full", 1.0, "accuracy", 81.0, 1.4, 2),
+        ("sst2", "imdb", "sensitivity", 0.4, "accuracy", 80.0, math.nan, 1),
+        ("rte", "wnli", "full", 1.0, "accuracy", 55.0, 0.5, 2),
+    ]
+    transfers = pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
+    write_tables(table_of(params()), NOTHING_MORE[0], transfers, tmp_path)
+    assert table_rows(tmp_path / "table.md")["On tasks not tuned on"] == [
+        ["Method", "Budget", "sst2 on imdb, accuracy (%)", "rte on wnli, accuracy (%)"],
+        ["full", "dense", "81.0 ± 1.4", "55.0 ± 0.5"],
+        ["sensitivity", "0.4×", "80.0", "–"],  # noqa: RUF001
+    ]
 
 
 def deployed_of(cell, runtime="torch", seconds=0.004):
@@ -245,7 +298,7 @@ def test_a_deployed_model_shows_its_latency_and_what_int8_makes_of_it(tmp_path):
     table = comparison_table(list(map(result_of, cells)), {cell: effort_of(cell) for cell in cells}, deployed)
     row = row_of(table, "sensitivity", 0.4)
     assert row[["latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean"]].tolist() == [4.0, 10_000_000, 1.0, 81.0]
-    write_tables(table, tmp_path)
+    write_tables(table, *NOTHING_MORE, tmp_path)
     text = (tmp_path / "table.md").read_text()
     for field in ("| Latency ", "| INT8 size ", "| INT8 accuracy (%) ", "| 4.0 ms ", "| 10.0 MB "):
         assert re.sub(" +", " ", field) in re.sub(" +", " ", text)
@@ -276,7 +329,7 @@ def test_only_cells_of_the_grid_are_deployed(deployment):
 # ── tests of the differences ──────────────────────────────────────────────────────────────────────
 
 
-def test_several_seeds_are_tested_by_a_paired_t_test(tmp_path):
+def test_several_seeds_are_tested_by_a_paired_t_test():
     cells = params().cells()
     tests = significance_table([result_of(cell) for cell in cells], {})
     assert len(tests) == 1 + 2 * 3
@@ -284,8 +337,6 @@ def test_several_seeds_are_tested_by_a_paired_t_test(tmp_path):
     # Differences 3 and 5: t = 4 at one degree of freedom.
     assert (row["difference"], row["test"]) == (4.0, "paired t-test")
     assert row["p_value"] == pytest.approx(1 - 2 * np.arctan(4) / np.pi)
-    write_significance(tests, tmp_path)
-    assert len(pd.read_csv(tmp_path / "significance.csv")) == len(tests)
 
 
 def test_one_seed_is_tested_by_mcnemar_where_answers_are_right_or_wrong():
@@ -366,8 +417,7 @@ def test_transfers_are_gathered_and_averaged(tmp_path):
         gather_transfers(paths, wanted)
     entries = [Transferred("sst2", "full", 1.0, seed, "imdb", 80.0 + 2 * seed, 500) for seed in (0, 1)]
     write_json(paths.transfer("sst2", "imdb"), [asdict(entry) for entry in entries])
-    write_transfers(gather_transfers(paths, wanted), tmp_path)
-    (row,) = pd.read_csv(tmp_path / "transfer.csv").to_dict("records")
+    (row,) = transfer_table(gather_transfers(paths, wanted)).to_dict("records")
     assert (row["task"], row["to"], row["method"], row["mean"], row["n"]) == ("sst2", "imdb", "full", 81.0, 2)
     assert row["std"] == pytest.approx(2**0.5, abs=1e-3)
 

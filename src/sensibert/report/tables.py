@@ -16,25 +16,31 @@ from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.tuning import PEFT_METHODS
 
 
-def write_tables(table: pd.DataFrame, folder: Path) -> None:
-    """Write a comparison table as table.csv, table.md and table.tex."""
+def write_tables(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, folder: Path) -> None:
+    """Write a comparison table as table.csv, and what a reader wants of all three as table.md and table.tex.
+
+    Args:
+        table: The comparison (`comparison.COLUMNS`).
+        searches: The trials of the searches (`trials.search_table`), possibly none.
+        transfers: The results on other tasks (`trials.TRANSFER_COLUMNS`), possibly none.
+        folder: Where to write.
+    """
     write_csv(table, folder / "table.csv")
-    write_text(_markdown(table), folder / "table.md")
-    write_text(_latex(table), folder / "table.tex")
+    write_text(_markdown(table, searches, transfers), folder / "table.md")
+    write_text(_latex(table, searches, transfers), folder / "table.tex")
 
 
-def write_significance(table: pd.DataFrame, folder: Path) -> None:
-    """Write a table of tests as significance.csv."""
-    write_csv(table, folder / "significance.csv")
-
-
-def _markdown(table: pd.DataFrame) -> str:
+def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame) -> str:
     parts = ["# Comparison"]
     if table["task"].nunique() > 1:
         parts += ["## All tasks", markdown_table(_overview(table, bold="**{}**")), _OVERVIEW_NOTES]
     for task, rows in table.groupby("task", sort=False):
         parts += [f"## {task}", markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_DENOMINATORS}"]
         parts += ["What the training took:", markdown_table(_readable_effort(rows))]
+    if len(searches):
+        parts += ["## Searched hyper-parameters", markdown_table(_readable_searches(searches, table)), _SEARCH_NOTES]
+    if len(transfers):
+        parts += ["## On tasks not tuned on", markdown_table(_readable_transfers(transfers)), _TRANSFER_NOTES]
     return "\n\n".join([*parts, "## How to read it", _NOTES]) + "\n"
 
 
@@ -46,6 +52,11 @@ _OVERVIEW_NOTES = (
     f"Mean, difference to dense `{REFERENCE_TUNING}` fine-tuning and what the training took are averages over the "
     "tasks. More of each task stands below."
 )
+_SEARCH_NOTES = (
+    "The point of each search that did best on the dev split, which is carved from the training data, and what its "
+    "model reaches on the validation split. All trials: `search.csv`."
+)
+_TRANSFER_NOTES = "The models of one task, answering the texts of another one that has the same labels."
 _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
     f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Size is that of the weights "
@@ -108,6 +119,38 @@ def _overview(table: pd.DataFrame, bold: str) -> pd.DataFrame:
             **_price(means),
         }
     )
+
+
+def _readable_searches(searches: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """One row per search: its best trial, and what its method trains, where the comparison knows that."""
+    search = ["task", "method", "seed"]
+    best = searches.drop_duplicates(search)  # the best trial stands first
+    trainable = table[table["method"].map(_budget_kind) == ""].set_index(["task", "method"])["trainable_parameters"]
+    points = zip(best["task"], best["method"], strict=True)
+    last_epoch = [column for column in searches.columns if column.startswith("dev_")][-1]
+    return pd.DataFrame(
+        {
+            "Task": best["task"],
+            "Method": best["method"],
+            "Seed": best["seed"].map(str),
+            "Trainable": [_count(trainable[point]) if point in trainable else NOTHING for point in points],
+            "Trials": searches.groupby(search, sort=False).size().map(str).to_numpy(),
+            "Batch": best["batch_size"].map(str),
+            "Rate": best["learning_rate"].map("{:g}".format),
+            "Dev": best[last_epoch].map("{:.1f}".format),
+            "Validation": best["validation"].map("{:.1f}".format),
+        }
+    )
+
+
+def _readable_transfers(transfers: pd.DataFrame) -> pd.DataFrame:
+    """One row per method and budget, one column for each task and the one that its models answer."""
+    labels = transfers["task"] + " on " + transfers["to"] + ", " + transfers["metric"].map(metric_label).map(_lower)
+    texts = [_mean_and_std(mean, std) for mean, std in zip(transfers["mean"], transfers["std"], strict=True)]
+    readable = transfers.assign(label=labels, text=texts)
+    answers = readable.pivot(index=["method", "budget"], columns="label", values="text")[labels.unique()]
+    rows = answers.reindex(transfers.set_index(["method", "budget"]).index.unique()).fillna(NOTHING).reset_index()
+    return pd.concat([pd.DataFrame(_names(rows)), rows[labels.unique()]], axis="columns")
 
 
 def _metric(rows: pd.DataFrame, bold: str) -> list[str]:
@@ -189,8 +232,8 @@ def _count(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters >= 1_000_000 else f"{parameters:,}"
 
 
-def _latex(table: pd.DataFrame) -> str:
-    """A booktabs table of all tasks and two of each; needs the LaTeX package booktabs."""
+def _latex(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame) -> str:
+    """A booktabs table of all tasks, two of each, the searches and the transfers; needs the LaTeX package booktabs."""
     parts = []
     if table["task"].nunique() > 1:
         parts.append(_latex_table(_overview(table, bold="\\textbf{{{}}}"), caption="All tasks.", label="tab:all"))
@@ -198,6 +241,10 @@ def _latex(table: pd.DataFrame) -> str:
         quality = _readable(rows, bold="\\textbf{{{}}}")
         parts.append(_latex_table(quality, caption=f"{task}. {_seeds(rows)}", label=f"tab:{task}"))
         parts.append(_latex_table(_readable_effort(rows), f"{task}: the training.", label=f"tab:{task}-training"))
+    if len(searches):
+        parts.append(_latex_table(_readable_searches(searches, table), "Searched hyper-parameters.", "tab:search"))
+    if len(transfers):
+        parts.append(_latex_table(_readable_transfers(transfers), "On tasks not tuned on.", "tab:transfer"))
     return "\n".join(parts)
 
 
