@@ -28,6 +28,13 @@ def test_the_readme_shows_the_accuracies_on_sst2():
         assert shown[f"{budget}x"] == [f"{mean:.1f}" for mean in means]
 
 
+def test_the_readme_shows_every_method_on_one_table():
+    overview, _ = (ROOT / "reports/methods-small/table.md").read_text(encoding="utf-8").split("\n## sst2\n")
+    table = "\n".join(line for line in overview.splitlines() if line.startswith("|"))
+    assert table.count("\n") > 20
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
