@@ -7,6 +7,7 @@ Nothing here imports torch: reading the parameters must stay instant.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
@@ -306,6 +307,8 @@ class SearchParams(Section):
     def _trials_belong_to_tpe(self) -> SearchParams:
         if (self.trials is None) != (self.sampler == "grid"):
             raise ValueError("`trials` says how many sampler: tpe draws; sampler: grid takes every combination")
+        if self.trial_count > (points := len(self.batch_sizes) * len(self.learning_rates)):
+            raise ValueError(f"trials: {self.trials} is more than the {points} combinations there are")
         return self
 
     @property
@@ -434,6 +437,11 @@ class Params(Section):
             raise ValueError("pruning: its procedures may begin with the fully tuned model: add full to tuning")
         if self.masking.budget_kind == "size" and self.pruning:
             raise ValueError("pruning: its procedures count parameters or multiply-accumulates, not bytes")
+        if self.masking.floor and (rounds := [method for method in self.pruning if method.startswith("iterative")]):
+            raise ValueError(
+                f"masking.floor: {', '.join(rounds)} prunes what earlier rounds left, of which it would be a "
+                "fraction: set it to 0, or leave these out of pruning"
+            )
         if bool(self.peft) != bool(self.peft_budgets):
             raise ValueError("peft and peft_budgets go together: name both, or leave both empty")
         pydocs = self.data.source == "pydocs"
@@ -535,17 +543,34 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 def _refuse_what_cannot_run(params: Params, name: str) -> None:
     """Refuse a method that does not fit a backbone whose config is at hand."""
     config = Path(params.model.backbone) / "config.json"
-    named = dict.fromkeys((*params.tuning, *params.search.tuning))
-    methods = [method for method in named if method in BIAS_METHODS]
-    if not methods or not config.is_file():
+    if not config.is_file():
         return
     content = json.loads(config.read_text(encoding="utf-8"))
+    named = dict.fromkeys((*params.tuning, *params.search.tuning))
+    _refuse_more_layers_than_there_are(params, named, content, name)
+    methods = [method for method in named if method in BIAS_METHODS]
     anatomy = ANATOMIES.get(content.get("model_type"))
-    if anatomy and anatomy.bias_switches and not any(content.get(switch) for switch in anatomy.bias_switches):
+    if (
+        methods
+        and anatomy
+        and anatomy.bias_switches
+        and not any(content.get(switch) for switch in anatomy.bias_switches)
+    ):
         raise ParamsError(
             f"{name}: tuning: {', '.join(methods)} trains biases, and the encoder of model.backbone: "
             f"{params.model.backbone} has none ({', '.join(anatomy.bias_switches)} are off in its config.json)"
         )
+
+
+def _refuse_more_layers_than_there_are(params: Params, named: Iterable[str], config: dict[str, Any], name: str) -> None:
+    depth = next((config[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if key in config), None)
+    for method in named:
+        settings = getattr(params.methods, method)
+        if depth is not None and isinstance(settings, LayerParams) and settings.layers > depth:
+            raise ParamsError(
+                f"{name}: methods.{method}.layers: {settings.layers} is more than the {depth} layers of "
+                f"model.backbone: {params.model.backbone}"
+            )
 
 
 def parse_params(content: dict[str, Any], name: str = "params") -> Params:

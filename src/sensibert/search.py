@@ -81,9 +81,8 @@ class Search:
         return trials, scratch / "refit"
 
     def _run_trial(self, study: optuna.Study, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
-        trial = study.ask()
-        batch_size = trial.suggest_categorical(BATCH_SIZE, settings.batch_sizes)
-        learning_rate = trial.suggest_categorical(LEARNING_RATE, settings.learning_rates)
+        trial = _next_trial(study, settings, self.seed)
+        batch_size, learning_rate = trial.params[BATCH_SIZE], trial.params[LEARNING_RATE]
         examples = draw(self.train, settings.max_train, self.seed) if settings.max_train else self.train
         model = self.new_model()
 
@@ -171,6 +170,25 @@ def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
         for batch_size, rate in product(settings.batch_sizes, settings.learning_rates):
             study.enqueue_trial({BATCH_SIZE: batch_size, LEARNING_RATE: rate}, skip_if_exists=True)
     return study
+
+
+def _next_trial(study: optuna.Study, settings: SearchParams, seed: int) -> optuna.Trial:
+    """The point that the sampler proposes, or one that it has not tried yet in place of one that it has."""
+    tried = {tuple(found.params.values()) for found in _finished(study)}
+    trial = _suggested(study.ask(), settings)
+    if tuple(trial.params.values()) not in tried:
+        return trial
+    study.tell(trial, state=TrialState.FAIL)
+    left = [point for point in product(settings.batch_sizes, settings.learning_rates) if point not in tried]
+    point = left[np.random.default_rng([seed, len(tried)]).integers(len(left))]
+    study.enqueue_trial(dict(zip((BATCH_SIZE, LEARNING_RATE), point, strict=True)))
+    return _suggested(study.ask(), settings)
+
+
+def _suggested(trial: optuna.Trial, settings: SearchParams) -> optuna.Trial:
+    trial.suggest_categorical(BATCH_SIZE, settings.batch_sizes)
+    trial.suggest_categorical(LEARNING_RATE, settings.learning_rates)
+    return trial
 
 
 def _sampler(settings: SearchParams, seed: int, trial: int) -> BaseSampler:

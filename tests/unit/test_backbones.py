@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,25 @@ def test_a_local_directory_is_a_backbone(folder):
     loaded = load_backbone(str(folder), TASKS["mnli"], seed=5)
     assert same_weights(loaded, first, ignore="classifier")
     assert load_tokenizer(str(folder))("a film")["input_ids"] == load_tokenizer(TINY)("a film")["input_ids"]
+
+
+def test_a_classifier_of_other_labels_is_renewed_although_its_shape_fits(folder):
+    saved = load_model(folder)
+    one, same, other = (load_backbone(str(folder), TASKS["imdb"], seed) for seed in (1, 1, 2))
+    assert same_weights(one, same)
+    assert same_weights(one, other, ignore="classifier")
+    assert same_weights(one, saved, ignore="classifier")
+    for model in (other, saved):
+        assert not torch.equal(one.classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.parametrize("names", [TASKS["sst2"].label_names, ("LABEL_0", "LABEL_1")])
+def test_a_classifier_of_the_same_labels_is_kept(folder, names):
+    config = json.loads((folder / "config.json").read_text()) | {"id2label": dict(enumerate(names))}
+    (folder / "config.json").write_text(json.dumps(config))
+    numbered = replace(TASKS["sst2"], label_names=("0", "1"))
+    task = numbered if names[0].startswith("LABEL") else TASKS["sst2"]
+    assert same_weights(load_backbone(str(folder), task, seed=5), load_model(folder))
 
 
 def test_a_saved_slim_model_is_a_backbone_too(folder, tmp_path):

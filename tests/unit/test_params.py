@@ -70,6 +70,27 @@ def test_the_cells_are_the_whole_grid_once():
     assert len({cell.name for cell in cells}) == len(cells)
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer"])
+def test_more_layers_than_the_backbone_has_are_refused(tmp_path, key):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", key: 2}))
+    content = CONTENT | {"model": {"backbone": str(tmp_path)}, "tuning": ["full", "surgical"]}
+    file = tmp_path / "params.yaml"
+    for layers in (2, 3):
+        methods = content["methods"] | {"surgical": {"learning_rate": 1e-3, "layers": layers}}
+        file.write_text(yaml.safe_dump(content | {"methods": methods}))
+        if layers == 2:
+            assert load_params(file).methods.surgical.layers == 2
+            continue
+        with pytest.raises(ParamsError, match=r"methods\.surgical\.layers: 3 is more than the 2 layers of model"):
+            load_params(file)
+
+
+def test_rounds_of_pruning_have_no_floor():
+    content = changed("masking.floor", 0.1) | {"pruning": ["iterative_magnitude"]}
+    content["methods"] = content["methods"] | {"iterative_magnitude": {"learning_rate": 1e-3}}
+    assert "masking.floor: iterative_magnitude prunes what earlier rounds left" in message_for(content)
+
+
 def test_a_method_that_cannot_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "modernbert", "attention_bias": False}))
     content = CONTENT | {"model": {"backbone": str(tmp_path)}, "tuning": ["full", "bitfit"]}
@@ -122,6 +143,7 @@ def test_every_method_has_its_settings():
         ("search", {"tasks": ["cola"]}, "search.tasks: cola is not in tasks (sst2, mrpc)"),
         ("search", {"tuning": ["bitfit"]}, "search.tuning: methods has no entry for bitfit"),
         ("search", {"sampler": "tpe"}, "search: `trials` says how many sampler: tpe draws"),
+        ("search", {"sampler": "tpe", "trials": 21}, "search: trials: 21 is more than the 20 combinations there are"),
         ("pruning", ["kwon"], "methods has no entry for kwon"),
         ("masking.rank_by.snip", "score", "masking.rank_by.snip: unknown criterion 'snip'; allowed: sensitivity"),
         ("masking.rank_by.mask", "best", "masking.rank_by.mask: Input should be 'score' or 'score_per_parameter'"),

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
@@ -48,7 +49,9 @@ def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
 
 
 def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
-    """A backbone with a new classifier for the task; `seed` decides the classifier's first weights.
+    """A backbone with a classifier for the task: a new one, unless the backbone already classifies these labels.
+
+    `seed` decides the first weights of a new classifier.
 
     Raises:
         BackboneError: the backbone cannot be found or its weights are not the published ones.
@@ -66,6 +69,9 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
     left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
         raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
+    is_foreign = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
+    if is_foreign and not classifies(backbone, task):
+        _renew_classifier(model, seed)
     return model
 
 
@@ -94,7 +100,9 @@ def classifies(backbone: str, task: Task) -> bool:
         return False
     config = _loaded(AutoConfig, backbone)
     trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
-    return trained and tuple(config.id2label.values()) == task.label_names
+    names = tuple(config.id2label.values())
+    numbers = tuple(name.removeprefix("LABEL_") for name in names)  # Transformers' names where none were given
+    return trained and task.label_names in (names, numbers)
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -105,6 +113,16 @@ def class_names(folder: Path) -> tuple[str, ...]:
     """
     config = _loaded(AutoConfig, str(folder))
     return () if config.problem_type == "regression" else tuple(config.id2label.values())
+
+
+def _renew_classifier(model: PreTrainedModel, seed: int) -> None:
+    """Forget a classifier that was trained for something else, although its shape fits."""
+    set_seed(seed)
+    new = dict(type(model)(model.config).named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if is_classifier(model, name):
+                parameter.copy_(new[name])
 
 
 def _loaded(loader: Any, backbone: str, **options: Any) -> Any:

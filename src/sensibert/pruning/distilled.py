@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sensibert.budgets import mask_for
 from sensibert.evaluation import predict
+from sensibert.hardware import keep_for_reuse
 from sensibert.models.slim import slim
 from sensibert.params import DistillationParams
 from sensibert.pruning.base import Context, Pruned
@@ -22,6 +23,7 @@ def prune_by_sensitivity(context: Context) -> Pruned:
 
 def _prune(context: Context, criterion: str) -> Pruned:
     assert isinstance(context.settings, DistillationParams)
+    keep_for_reuse()  # the teacher multiplies before the fine-tuning could say so
     options, kind = context.masking.options(criterion), context.masking.budget_kind
     mask = mask_for(context.scores, criterion, context.budget, kind, **options)
     model = slim(context.new_model(), mask)
