@@ -6,7 +6,7 @@ import argparse
 
 from pipeline.stage import run
 from sensibert.artifacts import Paths
-from sensibert.layer_ranking import layer_agreements
+from sensibert.layer_agreement import layer_agreements
 from sensibert.params import Params, SurgicalParams
 from sensibert.report.gather import gather_layer_scores, gather_scores
 from sensibert.report.plots import write_stability_matrix

@@ -19,7 +19,7 @@ from sensibert.params import PROFILE_NAME, load_params
 
 def available(root: Path = Path()) -> dict[str, Path]:
     """Every profile and its file, sorted by name."""
-    return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"))}
+    return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def active(root: Path = Path()) -> str | None:

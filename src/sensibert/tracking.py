@@ -30,7 +30,8 @@ from sensibert.errors import TrackingError
 from sensibert.importance import CRITERIA
 from sensibert.params import Cell, Params, SearchedCell
 from sensibert.provenance import git_state, params_hash
-from sensibert.results import Result, Trial
+from sensibert.results import Result, Trial, best_first
+from sensibert.tasks import TASKS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,6 +173,9 @@ def _of_cell(params: Params, paths: Paths, cell: Cell) -> _Evidence:
 
 def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[_Evidence]:
     file = paths.search(cell) / "trials.json"
+    trials = [Trial(**content) for content in read_json(file)]
+    best = best_first(trials)[0]
+    reached = {"validation": read_json(paths.search(cell) / "metrics.json")[TASKS[cell.task].primary_metric]}
     shared = params.model_dump(mode="json", include={"data", "model", "training"})
     return [
         _Evidence(
@@ -180,12 +184,12 @@ def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[_Eviden
             params=shared
             | {"task": cell.task, "method": cell.method, "seed": cell.seed}
             | {"batch_size": trial.batch_size, "learning_rate": trial.learning_rate},
-            metrics={"dev": trial.dev[-1]},
+            metrics={"dev": trial.dev[-1]} | (reached if trial == best else {}),
             curve=[("dev", value, epoch) for epoch, value in enumerate(trial.dev, start=1)],
             provenance=_read_provenance(paths, ("search",), cell.name),
             hash=_hash_files(file),
         )
-        for trial in (Trial(**content) for content in read_json(file))
+        for trial in trials
     ]
 
 

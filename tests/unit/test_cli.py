@@ -60,13 +60,14 @@ def test_profile_lists_all_and_marks_the_active_one(workspace):
     assert [line.split()[0] for line in lines] == [
         "bert-tiny-imdb",
         "glue-small",
+        "methods",
         "methods-small",
         "paper",
         "*",
         "sst2",
         "tiny",
     ]
-    assert lines[4].startswith("* pydocs")
+    assert lines[5].startswith("* pydocs")
 
 
 def test_profile_activates_one(workspace):

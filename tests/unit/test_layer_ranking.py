@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from sensibert.encoding import draw
-from sensibert.layer_ranking import AGREEMENT_COLUMNS, COLUMNS, agreement, layer_agreements, layer_scores
+from sensibert.layer_agreement import AGREEMENT_COLUMNS, agreement, layer_agreements
+from sensibert.layer_ranking import COLUMNS, layer_scores
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.params import MethodParams, TrainingParams
 from sensibert.report.stability import write_stability
@@ -41,13 +42,11 @@ def test_agreement_is_with_the_largest_sample_before_fine_tuning():
     scores = table({(0, 10): [1, 2, 3, 4], (0, 50): [4, 3, 2, 1], (1, 50): [4, 3, 1, 2], (2, 50): [1, 2, 3, 4]})
     found = agreement(scores, layers=2)
     assert tuple(found.columns) == AGREEMENT_COLUMNS
-    assert found[["comparison", "epoch", "samples"]].to_numpy().tolist() == [
-        ["epochs", 1, 50],
-        ["epochs", 2, 50],
-        ["samples", 0, 10],
-    ]
-    assert found["spearman"].tolist() == pytest.approx([0.8, -1.0, -1.0])
-    assert found["shared_layers"].tolist() == [2, 0, 0]
+    assert found[["epoch", "samples"]].to_numpy().tolist() == [[0, 10], [0, 50], [1, 50], [2, 50]]
+    assert found["ranking"].tolist() == ["3 2 1 0", "0 1 2 3", "0 1 3 2", "3 2 1 0"]
+    assert found["spearman"].tolist() == pytest.approx([-1.0, 1.0, 0.8, -1.0])
+    assert found["spearman_previous_epoch"].tolist() == pytest.approx([np.nan, np.nan, 0.8, -0.8], nan_ok=True)
+    assert found["shared_layers"].tolist() == [0, 2, 2, 0]
     assert agreement(scores, layers=9)["of"].unique() == [4]
 
 
@@ -58,5 +57,8 @@ def test_the_report_has_a_section_where_something_was_checked(tmp_path):
     lines = (tmp_path / "stability.md").read_text().splitlines()
     assert "## Ranking of whole layers by Fisher information" in lines
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| sst2")]
-    assert cells == [["sst2", "3", "after epoch 1", "-1.00", "0 of 1"]]
-    assert len(pd.read_csv(tmp_path / "layer_ranking.csv")) == 1
+    assert cells == [
+        ["sst2", "3", "0", "50", "0 1", "1.00", "–", "1 of 1"],  # noqa: RUF001
+        ["sst2", "3", "1", "50", "1 0", "-1.00", "-1.00", "0 of 1"],
+    ]
+    assert pd.read_csv(tmp_path / "layer_ranking.csv")["ranking"].tolist() == ["0 1", "1 0"]

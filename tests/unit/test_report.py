@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_scores
 from sensibert.errors import ArtifactError, ParamsError
-from sensibert.layer_ranking import layer_agreements
+from sensibert.layer_agreement import layer_agreements
 from sensibert.masks import Mask, ModuleKey
 from sensibert.params import Cell, SearchedCell, parse_params
 from sensibert.report.comparison import COLUMNS, comparison_table, significance_table
@@ -373,6 +373,9 @@ def test_the_time_of_a_run_that_went_on_after_a_kill_is_not_known(tmp_path):
         write_json(paths.provenance("finetune", cell.name), asdict(effort_of(cell)) | mark)
     table = comparison_table(gather(paths, wanted), gather_efforts(paths, wanted))
     assert math.isnan(row_of(table, "bitfit", 1.0)["relative_time"])
+    dense = next(cell for cell in wanted.cells() if cell.method == "full")
+    write_json(paths.provenance("finetune", dense.name), asdict(effort_of(dense)) | {"resumed_at_step": 500})
+    table = comparison_table(gather(paths, wanted), gather_efforts(paths, wanted))
     assert row_of(table, "magnitude", 0.4)["relative_time"] == 0.4
 
 

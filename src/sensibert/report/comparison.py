@@ -136,7 +136,7 @@ def _row(point: Point, points: Points, efforts: Mapping[Cell, Effort]) -> dict[s
         "stored_parameters": round(_mean(cost.stored_parameters for cost in costs)),
         "total_parameters": round(_mean(cost.total_parameters for cost in costs)),
         "extra_passes": _mean(cost.extra_passes for cost in costs),
-        "relative_time": _seconds(of_seed, efforts) / _seconds(reference, efforts) if reference else math.nan,
+        "relative_time": _relative_time(of_seed, reference or {}, efforts),
         "peak_memory": _mean(efforts[result.cell].peak_memory or math.nan for result in of_seed.values()),
     }
 
@@ -167,8 +167,11 @@ def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
     return {seed: result.primary for seed, result in of_seed.items()}
 
 
-def _seconds(of_seed: Mapping[int, Result], efforts: Mapping[Cell, Effort]) -> float:
-    return _mean(efforts[result.cell].seconds for result in of_seed.values())
+def _relative_time(ours: Mapping[int, Result], theirs: Mapping[int, Result], efforts: Mapping[Cell, Effort]) -> float:
+    """Of the seeds whose times are both known."""
+    times = [(efforts[ours[seed].cell].seconds, efforts[theirs[seed].cell].seconds) for seed in ours.keys() & theirs]
+    known = np.array([pair for pair in times if not any(map(math.isnan, pair))])
+    return float(np.divide(*known.mean(axis=0))) if len(known) else math.nan
 
 
 def _difference(point: Point, versus: Point | None, points: Points) -> float:

@@ -48,12 +48,15 @@ def gather_efforts(paths: Paths, params: Params) -> dict[Cell, Effort]:
 
 
 def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
-    """Where the whole grid comes from: the parameters, and every distinct code, data, package set and machine.
+    """Where the grid and its searches come from: parameters, every distinct code, data, package set and machine.
 
     Raises:
         ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
     """
-    files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
+    files: dict[Cell | SearchedCell, Path] = {
+        **{cell: paths.provenance("finetune", cell.name) for cell in params.cells()},
+        **{cell: paths.provenance("search", cell.name) for cell in params.searched_cells()},
+    }
     _require("provenance", ((cell.name, path) for cell, path in files.items()))
     found = {cell: read_json(path) for cell, path in files.items()}
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sensibert.report.formats import markdown_table, write_csv, write_text
-from sensibert.report.labels import TIMES
+from sensibert.report.labels import NOTHING, TIMES
 from sensibert.stability import ALL_LAYERS, verdicts
 
 
@@ -47,17 +47,19 @@ def _layers_markdown(layers: pd.DataFrame) -> str:
         {
             "Task": layers["task"],
             "Seed": layers["seed"],
-            "Ranking": [
-                f"after epoch {row.epoch}" if row.comparison == "epochs" else f"by {row.samples} samples"
-                for row in layers.itertuples()
-            ],
+            "After epoch": layers["epoch"],
+            "Samples": layers["samples"],
+            "Layers, most information first": layers["ranking"],
             "Spearman": [f"{value:.2f}" for value in layers["spearman"]],
+            "With the epoch before": [
+                NOTHING if math.isnan(value) else f"{value:.2f}" for value in layers["spearman_previous_epoch"]
+            ],
             "Shared": [f"{row.shared_layers} of {row.of}" for row in layers.itertuples()],
         }
     )
     notes = (
-        "Compared with the ranking by the largest sample before fine-tuning. Shared: how many of the layers that "
-        "surgical fine-tuning would train are the same."
+        "Spearman: rank correlation with the ranking by the largest sample before fine-tuning (epoch 0). Shared: how "
+        "many of the layers that surgical fine-tuning would train are those of that ranking."
     )
     return "\n\n".join(["\n## Ranking of whole layers by Fisher information", markdown_table(readable), notes]) + "\n"
 

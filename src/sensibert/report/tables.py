@@ -54,7 +54,8 @@ _OVERVIEW_NOTES = (
 )
 _SEARCH_NOTES = (
     "The point of each search that did best on the dev split, which is carved from the training data, and what its "
-    "model reaches on the validation split. All trials: `search.csv`."
+    "model reaches on the validation split. Where `search.max_train` gave the trials a sample of the training data, "
+    "that model is a further one, tuned on all of them. All trials: `search.csv`."
 )
 _TRANSFER_NOTES = "The models of one task, answering the texts of another one that has the same labels."
 _NOTES = (
@@ -63,9 +64,10 @@ _NOTES = (
     "file; latency is the median forward pass over one text of mean length on one thread, in PyTorch fp32 and, for the "
     "INT8 export, in ONNX Runtime; the models took turns. Bold is the best mean at its budget.\n\n"
     "Trainable counts the parameters that trained, the new classifier's included. Stored is what each further task "
-    "adds where the pre-trained backbone is there already. Passes go over the training data before fine-tuning, to "
-    "score the dimensions or to choose what trains. Time is fine-tuning time relative to dense "
-    f"`{REFERENCE_TUNING}` on the same task; memory is the most that its process held at once."
+    "adds where the pre-trained backbone is there already. Passes go over the training data before the fine-tuning: "
+    "to score the dimensions, to choose what trains, or to fine-tune the dense model that a method begins with. Time "
+    f"is fine-tuning time relative to dense `{REFERENCE_TUNING}` on the same task; memory is the most that its process "
+    "held at once."
 )
 
 
