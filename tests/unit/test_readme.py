@@ -42,7 +42,9 @@ def test_the_survey_states_what_each_method_reached():
     named = set(table.index) & stated.keys() - {"full"}
     assert len(named) > 12
     for name in named:
-        assert f"{table[name]:.1f}" in stated[name], f"docs/methods.md does not say that {name} reached {table[name]:.1f}"
+        assert f"{table[name]:.1f}" in stated[name], (
+            f"docs/methods.md does not say that {name} reached {table[name]:.1f}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
