@@ -172,10 +172,10 @@ def _of_cell(params: Params, paths: Paths, cell: Cell) -> _Evidence:
 
 
 def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[_Evidence]:
-    file = paths.search(cell) / "trials.json"
-    trials = [Trial(**content) for content in read_json(file)]
+    files = [paths.search(cell) / name for name in ("trials.json", "metrics.json")]
+    trials = [Trial(**content) for content in read_json(files[0])]
     best = best_first(trials)[0]
-    reached = {"validation": read_json(paths.search(cell) / "metrics.json")[TASKS[cell.task].primary_metric]}
+    reached = {"validation": read_json(files[1])[TASKS[cell.task].primary_metric]}
     shared = params.model_dump(mode="json", include={"data", "model", "training"})
     return [
         _Evidence(
@@ -187,7 +187,7 @@ def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[_Eviden
             metrics={"dev": trial.dev[-1]} | (reached if trial == best else {}),
             curve=[("dev", value, epoch) for epoch, value in enumerate(trial.dev, start=1)],
             provenance=_read_provenance(paths, ("search",), cell.name),
-            hash=_hash_files(file),
+            hash=_hash_files(*files),
         )
         for trial in trials
     ]

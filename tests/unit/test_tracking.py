@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from sensibert import tracking
 from sensibert.artifacts import Paths, write_json
 from sensibert.errors import ArtifactError, TrackingError
 from sensibert.params import Params, load_params
-from sensibert.results import Cost, Result
+from sensibert.results import Cost, Result, Trial
 from sensibert.tracking import TAG_CELL, TAG_CURRENT, TAG_HASH, TAG_PARENT, sync
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,20 @@ def test_one_child_run_per_cell_under_one_parent(params, paths):
     assert {run.info.status for run in [*cells, parent]} == {"FINISHED"}
     assert json.loads(parent.data.params["budgets"]) == params.budgets
     assert parent.data.params["training.batch_size"] == "8"
+
+
+def test_the_trials_of_a_search_are_runs_and_the_best_one_knows_its_validation_metric(params, paths):
+    (cell,) = params.searched_cells()
+    trials = [Trial(0, 8, 1e-3, "complete", [75.0, 80.0]), Trial(1, 8, 1e-2, "pruned", [60.0])]
+    write_json(paths.search(cell) / "trials.json", [asdict(trial) for trial in trials])
+    write_json(paths.search(cell) / "metrics.json", {"accuracy": 79.0, "dev": 80.0})
+    sync(params, paths)
+    found = {run.info.run_name: run.data for run in runs_of(paths)[0] if run.data.tags["stage"] == "search"}
+    assert {name: data.metrics for name, data in found.items()} == {
+        f"search-{cell.name}-0": {"dev": 80.0, "validation": 79.0},
+        f"search-{cell.name}-1": {"dev": 60.0},
+    }
+    assert found[f"search-{cell.name}-1"].params["learning_rate"] == "0.01"
 
 
 def test_a_cell_run_tells_what_it_was(params, paths):
