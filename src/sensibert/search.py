@@ -82,7 +82,7 @@ class Search:
 
     def _run_trial(self, study: optuna.Study, settings: SearchParams, training: TrainingParams, scratch: Path) -> None:
         trial = _next_trial(study, settings, self.seed)
-        batch_size, learning_rate = trial.params[BATCH_SIZE], trial.params[LEARNING_RATE]
+        batch_size, learning_rate = _point(trial)
         examples = draw(self.train, settings.max_train, self.seed) if settings.max_train else self.train
         model = self.new_model()
 
@@ -174,9 +174,9 @@ def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
 
 def _next_trial(study: optuna.Study, settings: SearchParams, seed: int) -> optuna.Trial:
     """The point that the sampler proposes, or one that it has not tried yet in place of one that it has."""
-    tried = {tuple(found.params.values()) for found in _finished(study)}
+    tried = {_point(found) for found in _finished(study)}
     trial = _suggested(study.ask(), settings)
-    if tuple(trial.params.values()) not in tried:
+    if _point(trial) not in tried:
         return trial
     study.tell(trial, state=TrialState.FAIL)
     left = [point for point in product(settings.batch_sizes, settings.learning_rates) if point not in tried]
@@ -189,6 +189,10 @@ def _suggested(trial: optuna.Trial, settings: SearchParams) -> optuna.Trial:
     trial.suggest_categorical(BATCH_SIZE, settings.batch_sizes)
     trial.suggest_categorical(LEARNING_RATE, settings.learning_rates)
     return trial
+
+
+def _point(trial: optuna.Trial | FrozenTrial) -> tuple[int, float]:
+    return trial.params[BATCH_SIZE], trial.params[LEARNING_RATE]
 
 
 def _sampler(settings: SearchParams, seed: int, trial: int) -> BaseSampler:
