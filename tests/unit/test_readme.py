@@ -47,6 +47,26 @@ def test_the_survey_states_what_each_method_reached():
         )
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+def test_the_pages_show_the_table_of_bitfits_source(page):
+    table = pd.read_csv(ROOT / "reports/bert-tiny-imdb/table.csv").set_index("method")["trainable_parameters"]
+    searches = pd.read_csv(ROOT / "reports/bert-tiny-imdb/search.csv").drop_duplicates("method")
+    shown = {row[2]: row for row in rows(page)}
+    for found in searches.itertuples():
+        row = shown[f"{table[found.method]:,}"]
+        assert f"{found.validation:.1f}" in row
+        if page == "docs/methods.md":
+            assert row[3:5] == [str(found.batch_size), f"{found.learning_rate:.0e}".replace("e-0", "e-")]
+
+
+def test_the_survey_shows_the_accuracies_on_digits():
+    table = pd.read_csv(ROOT / "reports/studies/spt_digits.csv").groupby(["method", "budget"])["accuracy"].mean()
+    shown = {row[1].strip("`"): row[2:-1] for row in rows("docs/methods.md") if len(row) == 7}
+    for method in ("spt_lora", "lora", "spt_adapter", "adapter"):
+        means = [table.get((method, budget)) for budget in (0.005, 0.01, 0.02, 0.05)]
+        assert shown[method] == ["–" if mean is None else f"{mean:.1f}" for mean in means]  # noqa: RUF001
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_file_that_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
