@@ -1,9 +1,12 @@
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported; a test that asks for a model waits otherwise
 
 _TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
 _TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

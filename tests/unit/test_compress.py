@@ -170,8 +170,7 @@ def test_models_take_turns_in_a_bench(compressed, tmp_path):
         (["--budget", "0.0001"], "budget 0.0001 is too small"),
     ],
 )
-def test_mistakes_get_a_message_and_leave_nothing(arguments, message, reviews, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_mistakes_get_a_message_and_leave_nothing(arguments, message, reviews, tmp_path):
     result = compress(reviews, tmp_path / "small", *arguments)
     assert result.exit_code == 1
     assert result.exception is None or isinstance(result.exception, SystemExit)

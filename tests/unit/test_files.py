@@ -297,9 +297,7 @@ def test_a_configuration_of_a_data_set_is_chosen_by_its_name(tmp_path, monkeypat
         read("films", tmp_path)
 
 
-def test_a_data_set_that_cannot_be_reached_says_what_was_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_a_data_set_that_cannot_be_reached_says_what_was_tried(tmp_path):
     expected = r"no file or folder a/films:long@v2, and no data set a/films \(configuration long, revision v2\).*jsonl"
     with pytest.raises(DataError, match=expected):
         read("a/films:long@v2", tmp_path)

@@ -327,8 +327,6 @@ def test_a_data_set_without_a_split_is_reported(hub_copy):
 
 
 def test_an_unreachable_hub_says_to_use_local(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(
         DataError, match=r"nyu-mll/glue \(cola, revision main\).*`data\.source: local`.*CoLA/train\.tsv"
