@@ -307,14 +307,19 @@ class SearchParams(Section):
     def _trials_belong_to_tpe(self) -> SearchParams:
         if (self.trials is None) != (self.sampler == "grid"):
             raise ValueError("`trials` says how many sampler: tpe draws; sampler: grid takes every combination")
-        if self.trial_count > (points := len(self.batch_sizes) * len(self.learning_rates)):
-            raise ValueError(f"trials: {self.trials} is more than the {points} combinations there are")
+        if self.trial_count > len(self.points):
+            raise ValueError(f"trials: {self.trials} is more than the {len(self.points)} combinations there are")
         return self
+
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        """Every combination of batch size and learning rate."""
+        return list(product(self.batch_sizes, self.learning_rates))
 
     @property
     def trial_count(self) -> int:
         """How many points are tried."""
-        return self.trials or len(self.batch_sizes) * len(self.learning_rates)
+        return self.trials or len(self.points)
 
 
 class StabilityParams(Section):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
         study.tell(killed.number, state=TrialState.FAIL)
         study.enqueue_trial(killed.system_attrs.get("fixed_params", killed.params))
     if settings.sampler == "grid":
-        for batch_size, rate in product(settings.batch_sizes, settings.learning_rates):
+        for batch_size, rate in settings.points:
             study.enqueue_trial({BATCH_SIZE: batch_size, LEARNING_RATE: rate}, skip_if_exists=True)
     return study
 
@@ -179,7 +178,7 @@ def _next_trial(study: optuna.Study, settings: SearchParams, seed: int) -> optun
     if _point(trial) not in tried:
         return trial
     study.tell(trial, state=TrialState.FAIL)
-    left = [point for point in product(settings.batch_sizes, settings.learning_rates) if point not in tried]
+    left = [point for point in settings.points if point not in tried]
     point = left[np.random.default_rng([seed, len(tried)]).integers(len(left))]
     study.enqueue_trial(dict(zip((BATCH_SIZE, LEARNING_RATE), point, strict=True)))
     return _suggested(study.ask(), settings)
