@@ -11,22 +11,26 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint ui lock clean
+.PHONY: help repro test test-fast lint ui lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, and say where the results are
 	$(BIN)/dvc repro
 	$(BIN)/sensibert track
 	@$(BIN)/sensibert show
 
-test: $(VENV)/.for-development ## Run the test suite; PYTEST_ARGS chooses, such as PYTEST_ARGS=tests/unit
+test: $(VENV)/.for-development ## Run the whole test suite; PYTEST_ARGS chooses, such as PYTEST_ARGS='-k slim'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-lint: $(VENV)/.for-development ## Check style, formatting and types
+test-fast: $(VENV)/.for-development ## Run tests/unit alone: pure, in about a minute
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
+
+lint: $(VENV)/.for-development ## Check style, formatting, the direction of imports, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 ui: $(VENV)/.for-pipeline ## Open the MLflow UI on the runs; with MLFLOW_TRACKING_URI set, say how to

@@ -2,9 +2,8 @@
 
     python -m benchmarks.arithmetic
 
-The yardstick is one large matrix product in the same format and the same run. What counts are the matrix products of
-the models alone: those of a forward pass, and three times as many in a training step, since the backward pass has two
-for each.
+The reference is one large matrix product in the same format and the same run. Only the matrix products of the models
+count: those of a forward pass, and three times as many in a training step, since the backward pass has two for each.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.common import BATCH_SIZE, SEED, Options, Row, as_fine_tuned, mask_at, new_model, run, training_run
-from sensibert.cost import macs
-from sensibert.hardware import autocast, keep_for_reuse
+from sensibert.compute.hardware import autocast, keep_for_reuse
+from sensibert.compute.timing import Run, interleaved_medians
+from sensibert.config.settings import Precision
+from sensibert.data.tasks import TASKS
+from sensibert.models.cost import macs
 from sensibert.models.slim import slim
-from sensibert.params import Precision
-from sensibert.tasks import TASKS
-from sensibert.timing import Run, interleaved_medians
 
 _FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

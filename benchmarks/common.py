@@ -12,27 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import DatasetDict
 from tabulate import tabulate
 from transformers import PreTrainedModel
 
-from sensibert.artifacts import read_scores, replacing, write_json
-from sensibert.budgets import mask_for
-from sensibert.dropout import cheap_dropout
-from sensibert.encoding import Example
+from sensibert.compute.compact_embeddings import compact_embeddings
+from sensibert.compute.dropout import cheap_dropout
+from sensibert.compute.hardware import autocast, make_deterministic
+from sensibert.compute.timing import Run
+from sensibert.config.methods import METHODS
+from sensibert.config.settings import DataParams, ModelParams, Precision
+from sensibert.data.encoding import Example
+from sensibert.data.tasks import TASKS, Task
 from sensibert.errors import explain
-from sensibert.hardware import autocast, make_deterministic
-from sensibert.importance import criterion_class
-from sensibert.masks import Mask, make_mask
+from sensibert.experiment.provenance import Timer, collect
+from sensibert.io import replacing, write_json
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import TINY, load_backbone
 from sensibert.models.gates import masked
-from sensibert.params import DataParams, Precision
-from sensibert.provenance import Timer, collect
-from sensibert.tasks import TASKS, Task
-from sensibert.tasks.prepare import prepare
-from sensibert.timing import Run
-from sensibert.used_rows import only_used_rows
+from sensibert.models.mask import Mask
+from sensibert.models.subject import Subject
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.files import read_scores
+from sensibert.scoring.ranking import make_mask
+from sensibert.sources.prepare import prepare
 
 MAX_LENGTH = 128
 BATCH_SIZE = 32
@@ -53,15 +55,15 @@ class Options(argparse.ArgumentParser):
         )
 
     def add_data(self) -> None:
-        """Offer other data than SST-2 under ../shared/glue."""
+        """Offer data other than SST-2 under ../shared/glue."""
         text = "folder with sst2/SPLIT.parquet; the embedded docs_origin task is taken where there is none"
         self.add_argument("--data", type=Path, default=Path("../shared/glue"), help=text)
 
     def add_masks(self) -> None:
-        """Offer other masks than plain ones by magnitude."""
+        """Offer masks other than plain ones by magnitude."""
         text = "score file of this backbone whose sensitivities make the masks; magnitudes make them without one"
         self.add_argument("--scores", type=Path, help=text)
-        self.add_argument("--align", type=int, default=1, help="kept sizes are multiples of this")
+        self.add_argument("--round-to", type=int, default=1, help="kept sizes are multiples of this")
 
 
 def run(
@@ -73,10 +75,10 @@ def run(
     """Measure, print the table and write it.
 
     Args:
-        name: Of the benchmark and its files.
-        options: What the command line may say.
-        measure: Gives the rows of the table, which all have the same keys.
-        arguments: The command line; None takes the one of the process.
+        name: Name of the benchmark and its files.
+        options: The options of the command line.
+        measure: Returns the rows of the table, which all have the same keys.
+        arguments: The command line; None takes that of the process.
     """
     chosen = options.parse_args(arguments)
     if chosen.quick:
@@ -118,13 +120,13 @@ def _said(value: Any) -> str:
     return "".join(f" {each}" for each in value) if isinstance(value, list) else f" {value}"
 
 
-def load_data(folder: Path, sentences: int | None = None) -> tuple[Task, DatasetDict]:
-    """SST-2 from a folder; the embedded task where the folder does not hold it."""
+def load_subject(folder: Path, backbone: str, sentences: int | None = None) -> Subject:
+    """A backbone and SST-2 from a folder; the embedded task if the folder does not have it."""
     local = (folder / "sst2").is_dir()
     data = DataParams(source="local" if local else "pydocs", directory=folder if local else None, max_train=sentences)
     task = TASKS["sst2" if local else "docs_origin"]
     dataset, _ = prepare(task, data)
-    return task, dataset
+    return Subject(task, dataset, ModelParams(backbone=backbone, max_length=MAX_LENGTH))
 
 
 def new_model(backbone: str, task: Task) -> PreTrainedModel:
@@ -135,16 +137,16 @@ def new_model(backbone: str, task: Task) -> PreTrainedModel:
 def mask_at(budget: float, model: PreTrainedModel, chosen: argparse.Namespace) -> Mask:
     """A mask by sensitivity from a score file, or by magnitude, which takes no training."""
     if chosen.scores is not None:
-        return mask_for(read_scores(chosen.scores), "sensitivity", budget, align=chosen.align)
-    magnitude = criterion_class("magnitude")
+        return mask_for(read_scores(chosen.scores), "sensitivity", budget, round_to=chosen.round_to)
+    magnitude = METHODS["magnitude"].implementation
     values = {key: magnitude(module, SEED).scores() for key, module in prunable_modules(model).items()}
-    options = {"grains": grains_of(model), "align": chosen.align, "rank_by": "score_per_parameter"}
+    options = {"grains": grains_of(model), "round_to": chosen.round_to, "rank_by": "score_per_parameter"}
     return make_mask(values, costs_of(model), budget, **options)
 
 
 @contextmanager
 def masked_copy(model: PreTrainedModel, mask: Mask) -> Iterator[PreTrainedModel]:
-    """The dense model with the mask multiplied in as it runs, which is what mask-based pruning trains and ships."""
+    """The dense model with the mask multiplied in at run time, which is what mask-based pruning trains and ships."""
     dense = copy.deepcopy(model)
     with masked(dense, mask):
         yield dense
@@ -155,7 +157,7 @@ def as_fine_tuned(model: PreTrainedModel, examples: list[Example]) -> Iterator[P
     """A copy of a model prepared as `fine_tune` prepares it for its steps."""
     own = copy.deepcopy(model)
     with ExitStack() as stack:
-        stack.enter_context(only_used_rows(own, examples))
+        stack.enter_context(compact_embeddings(own, examples))
         stack.enter_context(cheap_dropout(own))
         yield own
 

@@ -12,31 +12,23 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from datasets import DatasetDict
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainingArguments,
-    default_data_collator,
-)
+from transformers import PreTrainedModel, Trainer, TrainingArguments, default_data_collator
 
-from benchmarks.common import BATCH_SIZE, MAX_LENGTH, SEED, Options, Row, load_data, new_model, run
-from sensibert.budgets import mask_for
-from sensibert.encoding import Example, encode
-from sensibert.evaluation import predict, prediction_of
-from sensibert.hardware import best_device, make_deterministic, resolve_precision
-from sensibert.importance.scoring import score_task
-from sensibert.metrics import compute_metrics
-from sensibert.models.backbones import load_tokenizer
-from sensibert.models.slim import slim
-from sensibert.params import MethodParams, ModelParams, Precision, ScoringParams, TrainingParams
-from sensibert.provenance import Timer
-from sensibert.tasks import Task
-from sensibert.training import fine_tune
+from benchmarks.common import BATCH_SIZE, MAX_LENGTH, SEED, Options, Row, load_subject, run
+from sensibert.compute.hardware import best_device, make_deterministic, resolve_precision
+from sensibert.config.method_settings import MethodParams
+from sensibert.config.settings import Precision, ScoringParams, TrainingParams
+from sensibert.data.encoding import Example
+from sensibert.evaluation.evaluate import judge
+from sensibert.experiment.provenance import Timer
+from sensibert.models.mask import Mask
+from sensibert.models.subject import Subject
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.scoring_pass import score
+from sensibert.training.cell import train_cell
 
 PLAIN = "plain padded loop"
 
@@ -55,13 +47,12 @@ def options() -> Options:
 
 def measure(chosen: argparse.Namespace) -> list[Row]:
     """Train each model once, one after the other, and evaluate it."""
-    task, dataset = load_data(chosen.data, 64 if chosen.quick else chosen.sentences)
-    bench = _Bench(chosen, task, dataset)
+    bench = _Bench(chosen, load_subject(chosen.data, chosen.backbone, 64 if chosen.quick else chosen.sentences))
     precisions = list(dict.fromkeys(resolve_precision(wish, best_device()) for wish in chosen.precisions))
     # First, since `fine_tune` changes how the whole process allocates memory.
-    bench.add(PLAIN, "fp32", bench.new_model(), bench.train_plainly)
+    bench.add(PLAIN, "fp32", bench.train_plainly)
     for precision in precisions:
-        bench.add("fine_tune, dense", precision, bench.new_model(), bench.fine_tuning(precision))
+        bench.add("fine_tune, dense", precision, partial(bench.fine_tune, precision))
     for precision in precisions:
         bench.add_slim(precision)
     return bench.rows
@@ -70,60 +61,57 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
 class _Bench:
     """The rows so far, and what every training shares."""
 
-    def __init__(self, chosen: argparse.Namespace, task: Task, dataset: DatasetDict) -> None:
-        self.chosen, self.task, self.dataset = chosen, task, dataset
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(chosen.backbone)
-        self.train = encode(dataset["train"], self.tokenizer, MAX_LENGTH)
+    def __init__(self, chosen: argparse.Namespace, subject: Subject) -> None:
+        self.chosen, self.subject = chosen, subject
         self.rows: list[Row] = []
+        _ = subject.train  # tokenized before the clock runs
 
-    def new_model(self) -> PreTrainedModel:
-        return new_model(self.chosen.backbone, self.task).to(best_device())  # type: ignore[arg-type]
-
-    def add(self, name: str, precision: str, model: PreTrainedModel, train: Callable[[PreTrainedModel], None]) -> None:
-        """Train a model, evaluate it and put down both."""
+    def add(self, name: str, precision: str, train: Callable[[PreTrainedModel], PreTrainedModel]) -> None:
+        """Train a model, evaluate it and record both."""
+        subject, model = self.subject, self.subject.new_model(SEED)
         make_deterministic(SEED)
         with Timer() as timer:
-            train(model)
-        self._put_down(name, precision, timer.seconds, self._metric(model))
+            model = train(model)
+        validation = subject.examples(subject.task.validation_splits[0])
+        self._put_down(name, precision, timer.seconds, judge(model, validation, subject.tokenizer, subject.task))
 
     def add_slim(self, precision: Precision) -> None:
         """The same for the slim model, without and with the time of its scoring pass."""
-        settings = ModelParams(backbone=self.chosen.backbone, max_length=MAX_LENGTH), ScoringParams(), SEED, precision
-        name = f"fine_tune, slim {self.chosen.budget}"
+        subject, name = self.subject, f"fine_tune, slim {self.chosen.budget}"
         with Timer() as timer:
-            *_, scores = score_task(self.dataset["train"], self.task, *settings)
-        small = slim(self.new_model(), mask_for(scores, "sensitivity", self.chosen.budget))
-        self.add(name, precision, small, self.fine_tuning(precision))
+            given = subject.new_model(SEED), subject.train, subject.tokenizer, ScoringParams()
+            *_, scores = score(*given, seed=SEED, precision=precision)
+        mask = mask_for(scores, "sensitivity", self.chosen.budget)
+        self.add(name, precision, partial(self.fine_tune, precision, mask=mask))
         last = self.rows[-1]
         self._put_down(
-            f"scoring and {name}", precision, timer.seconds + last["seconds"], last[self.task.primary_metric]
+            f"scoring and {name}", precision, timer.seconds + last["seconds"], last[subject.task.primary_metric]
         )
 
-    def fine_tuning(self, precision: Precision) -> Callable[[PreTrainedModel], None]:
+    def fine_tune(self, precision: Precision, model: PreTrainedModel, mask: Mask | None = None) -> PreTrainedModel:
+        """Fine-tune a model as a cell of the grid."""
         settings = TrainingParams(
             epochs=self.chosen.epochs,
             batch_size=BATCH_SIZE,
             precision=precision,
             warmup_fraction=0.0,  # the plain loop has no warm-up either, and in so few steps it would cost accuracy
         )
+        with tempfile.TemporaryDirectory() as scratch:
+            trained = train_cell(
+                model,
+                self.subject.train,
+                self.subject.tokenizer,
+                settings,
+                options=MethodParams(learning_rate=self.chosen.learning_rate),
+                mask=mask,
+                seed=SEED,
+                checkpoints=Path(scratch) / "checkpoints",
+            )
+        return trained.model
 
-        def train(model: PreTrainedModel) -> None:
-            with tempfile.TemporaryDirectory() as scratch:
-                fine_tune(
-                    model,
-                    self.train,
-                    self.tokenizer,
-                    settings,
-                    method="full",
-                    options=MethodParams(learning_rate=self.chosen.learning_rate),
-                    seed=SEED,
-                    checkpoints=Path(scratch) / "checkpoints",
-                )
-
-        return train
-
-    def train_plainly(self, model: PreTrainedModel) -> None:
-        padded = [self._padded(example) for example in self.train]
+    def train_plainly(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Fine-tune a model with the stock Trainer."""
+        padded = [self._padded(example) for example in self.subject.train]
         with tempfile.TemporaryDirectory() as scratch:
             arguments = TrainingArguments(
                 output_dir=scratch,
@@ -138,21 +126,16 @@ class _Bench:
             )
             trainer = Trainer(model, arguments, default_data_collator, padded)  # type: ignore[arg-type]
             trainer.train()
+        return model
 
     def _padded(self, example: Example) -> Example:
-        padded = self.tokenizer.pad(
-            {name: values for name, values in example.items() if name != "labels"}
+        padded = self.subject.tokenizer.pad(
+            {name: values for name, values in example.items() if name not in ("labels", "idx")}
             | {"attention_mask": [1] * len(example["input_ids"])},
             padding="max_length",
             max_length=MAX_LENGTH,
         )
         return {**padded, "labels": example["labels"]}
-
-    def _metric(self, model: PreTrainedModel) -> float:
-        validation = self.dataset[self.task.validation_splits[0]]
-        logits = predict(model, encode(validation, self.tokenizer, MAX_LENGTH), self.tokenizer)
-        metrics = compute_metrics(self.task, prediction_of(self.task, logits), np.asarray(validation["label"]))
-        return metrics[self.task.primary_metric]
 
     def _put_down(self, name: str, precision: str, seconds: float, metric: float) -> None:
         plain = self.rows[0]["seconds"] if self.rows else seconds
@@ -161,8 +144,8 @@ class _Bench:
                 "run": name,
                 "precision": precision,
                 "seconds": seconds,
-                "sentences/s": self.chosen.epochs * len(self.train) / seconds,
-                self.task.primary_metric: metric,
+                "sentences/s": self.chosen.epochs * len(self.subject.train) / seconds,
+                self.subject.task.primary_metric: metric,
                 "times as fast as plain": plain / seconds,
             }
         )

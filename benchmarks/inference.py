@@ -15,10 +15,10 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.common import Options, Row, mask_at, masked_copy, new_model, run
-from sensibert.bench import Candidate, compare_latency, onnx_candidate, torch_candidate
-from sensibert.export import to_int8, to_onnx
+from sensibert.data.tasks import TASKS
+from sensibert.deploy.bench import Candidate, compare_latency, onnx_candidate, torch_candidate
+from sensibert.deploy.onnx.export import to_int8, to_onnx
 from sensibert.models.slim import slim
-from sensibert.tasks import TASKS
 
 _REFERENCE = ("dense", "torch")
 

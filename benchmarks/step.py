@@ -3,8 +3,8 @@
     python -m benchmarks.step
 
 The dense and the masked model train with the stock layers; `dense, prepared` and the slim ones as `fine_tune` trains
-them. How many dimensions a mask drops makes no difference to a masked model's time. The setting of the memory
-allocator, which also is `fine_tune`'s, holds for the whole process and helps all of them.
+them. The number of dimensions that a mask drops makes no difference to a masked model's time. The setting of
+the memory allocator, the same as in `fine_tune`, holds for the whole process and helps all of them.
 """
 
 from __future__ import annotations
@@ -20,28 +20,26 @@ from transformers import PreTrainedModel
 
 from benchmarks.common import (
     BATCH_SIZE,
-    MAX_LENGTH,
     SEED,
     Options,
     Row,
     as_fine_tuned,
-    load_data,
+    load_subject,
     mask_at,
     masked_copy,
     new_model,
     run,
     training_run,
 )
-from sensibert.encoding import Example, encode, training_batches
-from sensibert.hardware import keep_for_reuse
-from sensibert.models.backbones import load_tokenizer
+from sensibert.compute.hardware import keep_for_reuse
+from sensibert.compute.timing import interleaved_medians
+from sensibert.config.settings import Precision
+from sensibert.data.encoding import Example, training_batches
 from sensibert.models.slim import slim
-from sensibert.params import Precision
-from sensibert.timing import interleaved_medians
 
 BATCHES = 10
-"""Distinct batches. Each has its turn before the timing begins, as in a long training: a length that is met for the
-first time makes oneDNN compile its bf16 products."""
+"""Distinct batches. Each one runs before the timing starts, as in a long training: the first batch of a new length
+makes oneDNN compile its bf16 products."""
 
 
 def options() -> Options:
@@ -58,11 +56,10 @@ def options() -> Options:
 def measure(chosen: argparse.Namespace) -> list[Row]:
     """Time the steps of all models, in turns, on the same batches."""
     repeats = 2 if chosen.quick else chosen.repeats
-    task, dataset = load_data(chosen.data)
-    tokenizer = load_tokenizer(chosen.backbone)
-    examples = encode(dataset["train"], tokenizer, MAX_LENGTH)
-    batches = list(islice(training_batches(examples, tokenizer, BATCH_SIZE, SEED), BATCHES))
-    model = new_model(chosen.backbone, task)
+    subject = load_subject(chosen.data, chosen.backbone)
+    examples = subject.train
+    batches = list(islice(training_batches(examples, subject.tokenizer, BATCH_SIZE, SEED), BATCHES))
+    model = new_model(chosen.backbone, subject.task)
     keep_for_reuse()
     rows = []
     for precision in chosen.precisions:

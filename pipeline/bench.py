@@ -1,4 +1,4 @@
-"""Time the models that are to be deployed, in PyTorch, ONNX and INT8; those of a task take turns."""
+"""Time the deployed models in PyTorch, ONNX and INT8; those of the same task take turns."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import argparse
 from dataclasses import asdict
 
 from pipeline.stage import run
-from sensibert.artifacts import Paths, write_json
-from sensibert.params import Params
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.io import write_json
 
 
 def bench(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write data/PROFILE/bench.json; an empty list where nothing is deployed."""
+    """Write data/PROFILE/bench.json; an empty list if nothing is deployed."""
     found = []
     if cells := params.deployed_cells():
-        from sensibert.bench import bench_cells  # it loads PyTorch, which nothing to deploy does not need
+        from sensibert.deploy.bench import bench_cells  # it loads PyTorch, which an empty list does not need
 
         found = bench_cells(cells, paths)
     write_json(paths.bench, [asdict(entry) for entry in found])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import run
-from sensibert.artifacts import Paths, write_json
-from sensibert.params import Params
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.io import write_json
 from sensibert.report.comparison import comparison_table, significance_table
 from sensibert.report.formats import write_csv
 from sensibert.report.gather import (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import run
-from sensibert.artifacts import Paths
-from sensibert.params import Params
-from sensibert.tasks import TASKS
-from sensibert.tasks.prepare import prepare, save_task
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.data.task_files import save_task
+from sensibert.data.tasks import TASKS
+from sensibert.sources.prepare import prepare
 
 
 def download(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import cell_of, run
-from sensibert.artifacts import Paths
-from sensibert.export import export_onnx
-from sensibert.hardware import make_deterministic
-from sensibert.params import Params
-from sensibert.tasks import TASKS
-from sensibert.tasks.prepare import load_task, texts_of
+from sensibert.compute.hardware import make_deterministic
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.data.encoding import encode, texts_of
+from sensibert.data.task_files import load_task
+from sensibert.data.tasks import TASKS
+from sensibert.deploy.onnx.export import export_onnx
+from sensibert.models.backbones import load_model, load_tokenizer
 
 
 def export(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write data/PROFILE/exports/CELL."""
+    """Write data/PROFILE/results/export-CELL."""
     cell = cell_of(arguments, params)
-    task = TASKS[cell.task]
+    task, folder, max_length = TASKS[cell.task], paths.model(cell), params.model.max_length
     make_deterministic(cell.seed)
     rows = load_task(paths.raw(cell.task))[task.validation_splits[0]]
+    tokenizer = load_tokenizer(str(folder))
     report = export_onnx(
-        paths.model(cell),
+        load_model(folder),
+        encode(rows, tokenizer, max_length),
+        tokenizer,
         paths.export(cell),
-        texts_of(rows),
-        labels=rows["label"],
+        max_length=max_length,
+        texts=texts_of(rows),
         task=task,
-        max_length=params.model.max_length,
         int8=True,
     )
     for fidelity in (report.onnx, report.int8):

@@ -5,25 +5,18 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import cell_of, run
-from sensibert.artifacts import Paths, read_scores, write_mask
-from sensibert.budgets import mask_for
-from sensibert.importance import DATA_FREE
-from sensibert.params import Params
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.models.mask import write_mask
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.files import read_scores
 
 
 def mask(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/masks/CELL.safetensors."""
     cell = cell_of(arguments, params)
-    scores = read_scores(paths.scores(cell.task, cell.seed))
-    passes = 0 if cell.method in DATA_FREE else scores.about["passes"]
-    made = mask_for(
-        scores,
-        cell.method,
-        cell.budget,
-        params.masking.budget_kind,
-        about=cell._asdict() | {"scoring_passes": passes},
-        **params.masking.options(cell.method),
-    )
+    scores, options = read_scores(paths.scores(cell.task, cell.seed)), params.masking.options(cell.method)
+    made = mask_for(scores, cell.method, cell.budget, params.masking.budget_kind, **options)
     write_mask(paths.mask(cell), made)
     print(
         f"{cell.name}: keeps {made.kept_cost:,} of {made.dense_cost:,} prunable parameters ({made.kept_fraction:.5f})"

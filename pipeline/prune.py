@@ -1,6 +1,6 @@
-"""Prune by a procedure of its own: iterative, distilled, or without retraining.
+"""Prune by one of the procedures: iterative, distilled, or without retraining.
 
-A run that was killed goes on from what it has done; --no-resume starts over.
+A run that was killed resumes where it was; --no-resume starts over.
 """
 
 from __future__ import annotations
@@ -13,75 +13,69 @@ from dataclasses import replace
 from transformers import PreTrainedModel
 
 from pipeline.stage import cell_of, run
-from sensibert.artifacts import Paths, claim_scratch, read_scores, replacing, write_json, write_mask
-from sensibert.cost import count
-from sensibert.encoding import encode, mean_length
-from sensibert.hardware import best_device, resolve_precision
-from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
-from sensibert.params import DENSE_BUDGET, Params
-from sensibert.provenance import Timer, collect
-from sensibert.pruning import prune as prune_by
-from sensibert.pruning.base import Context
-from sensibert.tasks import TASKS
-from sensibert.tasks.prepare import data_hash, load_task
-from sensibert.training import fingerprint
+from sensibert.compute.hardware import best_device, resolve_precision
+from sensibert.config.methods import METHODS
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.data.task_files import data_hash, load_task
+from sensibert.data.tasks import TASKS
+from sensibert.experiment.provenance import Timer, collect
+from sensibert.io import claim_scratch, write_json, write_record
+from sensibert.models.backbones import load_model
+from sensibert.models.mask import write_mask
+from sensibert.models.subject import Subject
+from sensibert.pruning.base import Procedure, PruningContext
+from sensibert.scoring.files import read_scores
+from sensibert.training.cell import save_model
+from sensibert.training.fine_tune import fingerprint
 
 
 def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/models/CELL, masks/CELL.safetensors and history/CELL.json."""
     cell = cell_of(arguments, params)
-    device, data = best_device(), data_hash(paths.raw(cell.task))
-    tokenizer = load_tokenizer(params.model.backbone)
-    examples = encode(load_task(paths.raw(cell.task))["train"], tokenizer, params.model.max_length)
-    content = params.model_dump(mode="json")
-    scratch = paths.checkpoints(cell)
+    method = METHODS[cell.method]
+    subject = Subject(TASKS[cell.task], load_task(paths.raw(cell.task)), params.model)
+    content, scratch, scores = (
+        params.model_dump(mode="json"),
+        paths.checkpoints(cell),
+        paths.scores(cell.task, cell.seed),
+    )
 
     def new_model() -> PreTrainedModel:
-        return load_backbone(params.model.backbone, TASKS[cell.task], cell.seed).to(device)  # type: ignore[arg-type]
+        return subject.new_model(cell.seed)
 
     def tuned_model() -> PreTrainedModel:
-        full = cell._replace(method="full", budget=DENSE_BUDGET)
-        return load_model(paths.model(full)).to(device)  # type: ignore[arg-type]
+        return load_model(paths.model(cell.dense)).to(best_device())  # type: ignore[arg-type]
 
-    scores = paths.scores(cell.task, cell.seed)
     shaping = [content[name] for name in ("scoring", "masking", "training")] + [content["methods"][cell.method]]
     about = {"cell": cell, "params": shaping, "scores": hashlib.sha256(scores.read_bytes()).hexdigest()}
-    claim_scratch(scratch, fingerprint(about, new_model(), examples), resume=arguments.resume)
+    claim_scratch(scratch, fingerprint(about, new_model(), subject.train), resume=arguments.resume)
     resumed = any(scratch.glob("*/*"))
-    context = Context(
-        examples=examples,
-        tokenizer=tokenizer,
+    context = PruningContext(
+        method=method,
+        examples=subject.train,
+        tokenizer=subject.tokenizer,
         new_model=new_model,
         tuned_model=tuned_model,
         scores=read_scores(scores),
         masking=params.masking,
         scoring=params.scoring,
         training=params.training,
-        settings=getattr(params.methods, cell.method),
+        settings=params.settings_of(cell.method),
         budget=cell.budget,
         seed=cell.seed,
         scratch=scratch,
     )
+    procedure: Procedure = method.implementation
     with Timer() as timer:
-        pruned = prune_by(cell.method, context)
-    with replacing(paths.model(cell)) as folder:
-        pruned.model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    write_mask(paths.mask(cell), replace(pruned.mask, about=pruned.mask.about | cell._asdict()))
-    write_json(
-        paths.history(cell),
-        {
-            "log": pruned.log,
-            "steps": sum(training.steps for training in pruned.trainings),
-            "trainable_parameters": pruned.trainings[-1].trainable_parameters if pruned.trainings else 0,
-            "stored_parameters": count(pruned.model),
-            "extra_passes": pruned.extra_passes,
-            "chosen": pruned.chosen,
-            "tokens": mean_length(examples),
-        },
-    )
-    precision = resolve_precision(params.training.precision, device)
-    provenance = collect(timer, content, data, precision)
+        pruned = procedure(context)
+    save_model(pruned.model, subject.tokenizer, paths.model(cell))
+    assert pruned.mask.origin is not None
+    origin = replace(pruned.mask.origin, method=cell.method, budget=cell.budget)
+    write_mask(paths.mask(cell), replace(pruned.mask, origin=origin))
+    write_record(paths.history(cell), pruned.history(subject.train))
+    precision = resolve_precision(params.training.precision, best_device())
+    provenance = collect(timer, content, data_hash(paths.raw(cell.task)), precision)
     write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed": resumed})
     shutil.rmtree(scratch)
 

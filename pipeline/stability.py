@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import run
-from sensibert.artifacts import Paths
-from sensibert.layer_agreement import layer_agreements
-from sensibert.params import Params, SurgicalParams
-from sensibert.report.gather import gather_layer_scores, gather_scores
+from sensibert.analysis.layer_agreement import layer_agreements
+from sensibert.analysis.stability import spearman_matrices, stability_table, verdicts
+from sensibert.config.method_settings import SurgicalParams
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.report.gather_stability import gather_layer_scores, gather_scores
 from sensibert.report.plots import write_stability_matrix
 from sensibert.report.stability import write_stability
-from sensibert.stability import spearman_matrices, stability_table, verdicts
 
 
 def stability(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 
-from sensibert.artifacts import Paths
+from sensibert.config.grid import DENSE_BUDGET, Cell
+from sensibert.config.params import Params, load_params
+from sensibert.config.paths import Paths
+from sensibert.data.tasks import TASKS
 from sensibert.errors import ParamsError, explain
-from sensibert.params import DENSE_BUDGET, Cell, Params, load_params
-from sensibert.tasks import TASKS
+from sensibert.models.fit import check_backbone
 
 _ARGUMENTS: dict[str, dict[str, object]] = {
     "task": {"choices": list(TASKS), "metavar": "TASK", "help": "a task of the grid"},
@@ -19,21 +22,28 @@ _ARGUMENTS: dict[str, dict[str, object]] = {
         "default": False,
         "help": "get the task for models of another task to be evaluated on",
     },
-    "method": {"help": "a criterion that prunes, or a tuning method of the dense model"},
-    "budget": {"type": float, "default": DENSE_BUDGET, "help": "kept fraction of the prunable parameters"},
-    "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "go on from the last checkpoint"},
+    "repeated": {
+        "action": argparse.BooleanOptionalAction,
+        "default": False,
+        "help": "for the stability report: more epochs, and the scores after each of them",
+    },
+    "method": {"help": "a method of the grid: a criterion, a pruning procedure or a tuning method"},
+    "budget": {"type": float, "default": DENSE_BUDGET, "help": "fraction that is kept, or that trains"},
+    "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "resume at the last checkpoint"},
     "seed": {"type": int, "help": "seed of the classifier, the data order and dropout"},
 }
 
 
 def run(stage: Callable[[argparse.Namespace, Params, Paths], None], *arguments: str) -> None:
     """Parse the command line, read params.yaml and run the stage; exit with 1 on a user's mistake."""
+    gc.freeze()  # imported modules are not garbage: the collector need not look at them again
+    gc.enable()
     parser = argparse.ArgumentParser(description=sys.modules[stage.__module__].__doc__)
     for name in arguments:
         parser.add_argument(f"--{name}", required="default" not in _ARGUMENTS[name], **_ARGUMENTS[name])  # type: ignore[arg-type]
     chosen = parser.parse_args()
     try:
-        params = load_params()
+        params = check_backbone(load_params())
         stage(chosen, params, Paths(params.profile))
     except Exception as error:
         if (message := explain(error)) is None:

@@ -2,10 +2,9 @@
 
     python -m studies.dev_grid studies/importance.yaml [--part 1/2]
 
-A study file names a base profile, settings to change in all of it, and variants that change some more.
-Each variant runs its grid (or those `methods` of it that the study names); the rows go to
-reports/studies/NAME.csv as they come, and a row that is already there is not computed again. Parts can
-run side by side.
+A study file names a base profile, settings to change in every variant, and variants that change some more. Each
+variant runs its grid (or only the `methods` that the study names); each row goes to reports/studies/NAME.csv when it
+is ready, and a row that is already there is not computed again. Parts can run in parallel.
 """
 
 from __future__ import annotations
@@ -18,23 +17,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from datasets import DatasetDict
 
-from sensibert.artifacts import ScoreFile
-from sensibert.budgets import mask_for
-from sensibert.encoding import encode
+from sensibert.config.grid import Cell
+from sensibert.config.params import Params, parse_params
+from sensibert.data.tasks import TASKS
 from sensibert.errors import explain
-from sensibert.evaluation import predict, prediction_of
-from sensibert.importance.scoring import score_task
-from sensibert.metrics import compute_metrics
-from sensibert.models.backbones import load_backbone, load_tokenizer
-from sensibert.models.slim import slim
-from sensibert.params import Cell, Params, parse_params
-from sensibert.tasks import TASKS
-from sensibert.tasks.prepare import prepare
-from sensibert.training import fine_tune
+from sensibert.evaluation.evaluate import judge
+from sensibert.models.subject import Subject
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.files import ScoreFile
+from sensibert.scoring.scoring_pass import score
+from sensibert.sources.prepare import prepare
+from sensibert.training.cell import train_cell
 
 COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev")
 
@@ -60,56 +55,52 @@ def _below(section: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return list(section.values()) if name == "*" else [section.setdefault(name, {})]
 
 
-_datasets: dict[tuple[str, str], DatasetDict] = {}
+_subjects: dict[tuple[str, str], Subject] = {}
 _scores: dict[tuple[str, int, str], ScoreFile] = {}
 
 
-def _data_of(task: str, params: Params) -> DatasetDict:
-    key = (task, params.data.model_dump_json())
-    if key not in _datasets:
-        _datasets[key], _ = prepare(TASKS[task], params.data)
-    return _datasets[key]
+def _subject_of(task: str, params: Params) -> Subject:
+    key = (task, params.model_dump_json(include={"data", "model"}))
+    if key not in _subjects:
+        dataset, _ = prepare(TASKS[task], params.data)
+        _subjects[key] = Subject(TASKS[task], dataset, params.model)
+    return _subjects[key]
 
 
 def _scores_of(cell: Cell, params: Params) -> ScoreFile:
-    # Only what shapes the pass stands in the key, so that variants of the mask share it.
+    # The key has only what shapes the pass, so that variants of the mask share it.
     key = (cell.task, cell.seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
     if key not in _scores:
-        train = _data_of(cell.task, params)["train"]
-        settings = params.model, params.scoring, cell.seed, params.training.precision
-        *_, _scores[key] = score_task(train, TASKS[cell.task], *settings)
+        subject, precision = _subject_of(cell.task, params), params.training.precision
+        given = subject.new_model(cell.seed), subject.train, subject.tokenizer, params.scoring
+        *_, _scores[key] = score(*given, seed=cell.seed, precision=precision)
     return _scores[key]
 
 
 def dev_metric(cell: Cell, params: Params) -> float:
     """Train one cell as the pipeline does and give its primary metric on the dev split."""
-    task, dataset = TASKS[cell.task], _data_of(cell.task, params)
-    tokenizer = load_tokenizer(params.model.backbone)
-    scores = _scores_of(cell, params) if cell.is_pruned else None
-    model = load_backbone(params.model.backbone, task, cell.seed)
-    if scores is not None:
-        masking = params.masking
-        options = masking.options(cell.method)
-        model = slim(model, mask_for(scores, cell.method, cell.budget, masking.budget_kind, **options))
+    subject, masking, mask = _subject_of(cell.task, params), params.masking, None
+    if cell.is_pruned:
+        scores, options = _scores_of(cell, params), masking.options(cell.method)
+        mask = mask_for(scores, cell.method, cell.budget, masking.budget_kind, **options)
     with tempfile.TemporaryDirectory() as scratch:
-        fine_tune(
-            model,
-            encode(dataset["train"], tokenizer, params.model.max_length),
-            tokenizer,
+        trained = train_cell(
+            subject.new_model(cell.seed),
+            subject.train,
+            subject.tokenizer,
             params.training,
+            options=params.tuning_of(cell.method),
+            mask=mask,
             method="full" if cell.is_pruned else cell.method,
-            options=params.settings_of(cell.method),
             budget=cell.budget,
             seed=cell.seed,
             checkpoints=Path(scratch),
         )
-    logits = predict(model, encode(dataset["dev"], tokenizer, params.model.max_length), tokenizer)
-    labels = np.asarray(dataset["dev"]["label"])
-    return compute_metrics(task, prediction_of(task, logits), labels)[task.primary_metric]
+    return judge(trained.model, subject.examples("dev"), subject.tokenizer, subject.task)
 
 
 def run(study_file: Path, part: int, parts: int) -> None:
-    """Compute the rows of one part of a study that are not there yet."""
+    """Compute the missing rows of one part of a study."""
     study = yaml.safe_load(study_file.read_text(encoding="utf-8"))
     out = Path("reports/studies") / f"{study_file.stem}.csv"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +111,7 @@ def run(study_file: Path, part: int, parts: int) -> None:
             continue
         params = variant_params(study, variant)
         for cell in [cell for cell in params.cells() if cell.method in study.get("methods", [cell.method])]:
-            row = [name, *map(str, cell), str(params.settings_of(cell.method).learning_rate)]
+            row = [name, *map(str, cell), str(params.tuning_of(cell.method).learning_rate)]
             with out.open(encoding="utf-8", newline="") as file:
                 if row in [line[:-1] for line in csv.reader(file)]:
                     continue

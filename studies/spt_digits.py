@@ -2,9 +2,9 @@
 
     python -m studies.spt_digits
 
-There are no ViT weights without a network, so the study makes its own: a ViT is trained from scratch on the digits
+Pre-trained ViT weights would need a network, so the study makes its own: a ViT is trained from scratch on the digits
 0 to 4 of scikit-learn's data set (8 x 8 pixels) and tuned to 5 to 9. Half of the images are for training, the other
-half give the number. Rows go to reports/studies/spt_digits.csv.
+half for the accuracy. Rows go to reports/studies/spt_digits.csv.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from sklearn.model_selection import train_test_split
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, set_seed
 
-from sensibert.artifacts import replacing
-from sensibert.encoding import Example
+from sensibert.config.grid import DENSE_BUDGET
+from sensibert.config.method_settings import MethodParams, SptParams
+from sensibert.config.settings import TrainingParams
+from sensibert.data.encoding import Example, labels_of
 from sensibert.errors import TuningError
-from sensibert.evaluation import predict
-from sensibert.params import DENSE_BUDGET, MethodParams, SptParams, TrainingParams
-from sensibert.training import Training, fine_tune
+from sensibert.evaluation.evaluate import predict
+from sensibert.io import replacing
+from sensibert.results import History
+from sensibert.training.fine_tune import fine_tune
 
 OUT = Path("reports/studies/spt_digits.csv")
 SEEDS = (0, 1, 2)
@@ -43,7 +46,7 @@ CONFIG = ViTConfig(
     num_hidden_layers=4,
     num_attention_heads=4,
     intermediate_size=128,
-    num_labels=5,
+    id2label=dict(enumerate("01234")),
 )
 
 
@@ -79,21 +82,31 @@ def tune(
     budget: float,
     seed: int,
     rate: float,
-) -> Training:
-    """Tune a model in place."""
+) -> History:
+    """Tune a model in place; returns how the training went."""
     is_spt = method.startswith("spt")
     options = SptParams(learning_rate=rate, rank=2, samples=400) if is_spt else MethodParams(learning_rate=rate)
     with tempfile.TemporaryDirectory() as scratch:
-        settings = {"method": method, "options": options, "budget": budget, "seed": seed}
-        return fine_tune(model, train, None, training, **settings, checkpoints=Path(scratch))
+        run = fine_tune(
+            model,
+            train,
+            None,
+            training,
+            method=method,
+            options=options,
+            budget=budget,
+            seed=seed,
+            checkpoints=Path(scratch),
+        )
+    return run.history
 
 
 def row(base: PreTrainedModel, method: str, budget: float, seed: int) -> dict[str, object]:
-    """Tune a copy of the pre-trained model to the digits 5 to 9; what came of it."""
+    """Tune a copy of the pre-trained model to the digits 5 to 9; returns a row of the table."""
     train, test = images(range(5, 10), seed)
     model = copy.deepcopy(base)
     done = tune(model, train, TUNING, method, budget, seed, RATE.get(method, PEFT_RATE))
-    labels = np.array([example["labels"] for example in test])
+    labels = labels_of(test)
     return {
         "method": method,
         "budget": budget,

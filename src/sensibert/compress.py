@@ -1,7 +1,7 @@
-"""One command's worth of work: a backbone and labelled texts become a small model with its evidence.
+"""The work of one command: turn a backbone and labelled texts into a small model with its evidence.
 
-The flow is that of the pipeline: score, mask, slim, fine-tune, evaluate. What a step leaves is kept in a work
-folder beside the result, so that a run that was killed goes on where it was.
+The flow is that of the pipeline: score, mask, slim, fine-tune, evaluate. The output of each step is kept in a work
+folder next to the result, so that a run that was killed resumes where it was.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,51 +19,42 @@ from datasets import Dataset, DatasetDict
 from pydantic import Field, PositiveFloat
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.artifacts import (
-    ScoreFile,
-    claim_scratch,
-    read_json,
-    read_scores,
-    replacing,
-    write_json,
-    write_mask,
-    write_scores,
-)
-from sensibert.bench import BATCH_SIZES, Latency, compare_latency, torch_candidate
-from sensibert.budgets import mask_for
-from sensibert.cost import count, measure_cost
-from sensibert.encoding import Example, encode, mean_length
-from sensibert.evaluation import evaluate
-from sensibert.hardware import best_device, make_deterministic
-from sensibert.importance import DATA_FREE
-from sensibert.importance.scoring import score_task
-from sensibert.latency import measure_table
-from sensibert.masks import Mask
-from sensibert.models.backbones import classifies, load_backbone, load_model, load_tokenizer
-from sensibert.models.slim import slim
-from sensibert.params import (
-    DENSE_BUDGET,
+from sensibert.compute.hardware import best_device, resolve_precision
+from sensibert.config.grid import DENSE_BUDGET, Cell
+from sensibert.config.method_settings import MethodParams
+from sensibert.config.section import Section
+from sensibert.config.settings import (
     Budget,
     CriterionName,
-    MethodParams,
     ModelParams,
+    Precision,
     RankingParams,
     ScoringParams,
-    Section,
     Seed,
     TrainingParams,
 )
-from sensibert.provenance import Timer, collect
+from sensibert.data.encoding import encode, mean_length
+from sensibert.data.task_files import Audit
+from sensibert.data.tasks import Task
+from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
+from sensibert.deploy.latency import measure_table
+from sensibert.deploy.vocabulary import coverage, trim_vocabulary
+from sensibert.evaluation.cell import evaluate_cell
+from sensibert.experiment.provenance import Timer, collect
+from sensibert.io import claim_scratch, read_record, replacing, write_record
+from sensibert.models.backbones import classifies, load_model
+from sensibert.models.cost import count
+from sensibert.models.mask import Mask, write_mask
+from sensibert.models.subject import Subject
 from sensibert.report.card import write_card
-from sensibert.results import Result
-from sensibert.tasks import Task
-from sensibert.tasks.prepare import Audit
-from sensibert.training import fine_tune
-from sensibert.tuning import TUNING_METHODS
-from sensibert.vocabulary import coverage, trim_vocabulary
+from sensibert.results import Evidence, History, Result
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.files import ScoreFile, read_scores, write_scores
+from sensibert.scoring.scoring_pass import score
+from sensibert.training.cell import save_model, train_cell
 
 EVIDENCE = "evidence"
-"""Folder, inside the saved model, of what proves its numbers."""
+"""Folder inside the saved model that holds the evidence for its numbers."""
 
 Say = Callable[[str], None]
 
@@ -82,34 +72,10 @@ class Recipe(Section):
     learning_rate: PositiveFloat = 2e-4
     baseline: Literal["auto", "tune", "given", "none"] = "auto"
     """What the result is compared with: the dense model fine-tuned on the same data, the dense model as it was
-    given, or the size and speed of the dense model alone. `auto` takes it as given where it already is a classifier
+    given, or the size and speed of the dense model alone. `auto` takes it as given if it already is a classifier
     of these labels, and tunes it otherwise."""
     trim_vocabulary: bool = False
     seed: Annotated[Seed, Field()] = 0
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a compression cost and saved."""
-
-    recipe: dict[str, Any]
-    task: dict[str, Any]
-    data: dict[str, Any]
-    """Rows read, kept and dropped, by split."""
-    before: Result
-    """The dense model; without metrics where no baseline was wanted."""
-    after: Result
-    mask: dict[str, Any]
-    """What the mask keeps, in the unit of the budget and in the others."""
-    vocabulary: dict[str, Any] | None
-    """What trimming the vocabulary removed and what it cost; None where it was not wanted."""
-    latency: list[Latency]
-    """Of the models `before` and `after`, which took turns."""
-    provenance: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
 
 
 def compress_model(
@@ -127,14 +93,14 @@ def compress_model(
 
     Args:
         task: What the labels mean.
-        dataset: The splits `train` and `validation`; nothing is chosen by looking at the second.
-        audit: What became of the rows; recorded.
+        dataset: The splits `train` and `validation`; no choice looks at the second.
+        audit: What happened to the rows; recorded.
         recipe: What to do.
         out: Folder of the result: the model, its tokenizer, a model card and the evidence. It appears whole or not
             at all.
-        scores: Of an earlier pass with this backbone and task, instead of a new one.
-        mask: Made earlier for this backbone, instead of a new one; the budget of the recipe does not count then.
-        say: Takes a line about each step.
+        scores: From an earlier pass with this backbone and task, instead of a new pass.
+        mask: Made earlier for this backbone, instead of a new one; the budget of the recipe is then ignored.
+        say: Called with a line about each step.
 
     Returns:
         The evidence, which is also in `out`.
@@ -142,16 +108,17 @@ def compress_model(
     Raises:
         SensibertError: the backbone, the data, the budget, the scores or the mask do not fit.
     """
-    work = _work_folder(out, recipe, dataset, mask)
-    job = _Job(task, dataset, recipe, work, say)
+    work = _work_folder(out, recipe, dataset, scores, mask)
+    job = _Job(Subject(task, dataset, recipe.model), recipe, work, say)
     with Timer() as timer:
+        here = mask is None and scores is None
         if mask is None:
             scores = scores or job.scores()
             mask = job.mask(scores)
         say(f"mask: keeps {mask.kept_fraction:.1%} of the prunable parameters")
-        small = job.slim_model(mask)
+        small = job.slim_model(mask if here else _paid_elsewhere(mask))
         dense = job.dense_model()
-        before, _ = job.result(dense, "dense", DENSE_BUDGET, judged=recipe.baseline != "none")
+        before, _ = job.result(dense, "full", DENSE_BUDGET, judged=recipe.baseline != "none")
         after, predictions = job.result(small, recipe.criterion, recipe.budget)
         vocabulary = None
         if recipe.trim_vocabulary:
@@ -167,26 +134,26 @@ def compress_model(
         data=audit.to_dict(),
         before=before,
         after=after,
-        mask=mask.about,
+        mask=asdict(mask.origin) if mask.origin else {},
         vocabulary=vocabulary,
         latency=latency,
-        provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), small.training["precision"]),
+        provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), job.precision),
     )
     with replacing(out) as folder:
         shutil.copytree(small.folder, folder)
         (folder / EVIDENCE).mkdir()
-        (folder / _TRAINING).rename(folder / EVIDENCE / _TRAINING)
+        (folder / _HISTORY).rename(folder / EVIDENCE / _HISTORY)
         if scores is not None:
             write_scores(folder / EVIDENCE / "scores.safetensors", scores)
         write_mask(folder / EVIDENCE / "mask.safetensors", mask)
-        write_json(folder / EVIDENCE / "report.json", evidence.to_dict())
+        write_record(folder / EVIDENCE / "report.json", evidence)
         predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
         write_card(evidence, folder)
     shutil.rmtree(work)
     return evidence
 
 
-_TRAINING = "training.json"
+_HISTORY = "training.json"
 
 
 @dataclass(frozen=True)
@@ -198,34 +165,40 @@ class _Model:
     folder: Path
 
     @property
-    def training(self) -> dict[str, Any]:
+    def history(self) -> History:
         """How it was trained."""
-        return read_json(self.folder / _TRAINING)
+        return read_record(self.folder / _HISTORY, History)
 
 
 @dataclass(frozen=True)
 class _Job:
     """The steps of one run. Each looks first for what an interrupted run left in the work folder."""
 
-    task: Task
-    dataset: DatasetDict
+    subject: Subject
     recipe: Recipe
     work: Path
     say: Say
 
-    @cached_property
-    def examples(self) -> list[Example]:
-        """The training texts, tokenized once; a trimmed tokenizer gives as many tokens for them."""
-        tokenizer = load_tokenizer(self.recipe.model.backbone)
-        return encode(self.dataset["train"], tokenizer, self.recipe.model.max_length)
+    @property
+    def precision(self) -> Precision:
+        """What `auto` becomes here."""
+        return resolve_precision(self.recipe.training.precision, best_device())
 
     def scores(self) -> ScoreFile:
         """The scores of one pass over the training data."""
-        path, recipe, train = self.work / "scores.safetensors", self.recipe, self.dataset["train"]
+        path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
-            self.say(f"score: one pass over {len(train):,} texts")
-            settings = recipe.model, recipe.scoring, recipe.seed, recipe.training.precision
-            *_, scores = score_task(train, self.task, *settings)
+            self.say(f"score: one pass over {len(subject.train):,} texts")
+            *_, scores = score(
+                subject.new_model(recipe.seed),
+                subject.train,
+                subject.tokenizer,
+                recipe.scoring,
+                seed=recipe.seed,
+                precision=recipe.training.precision,
+                backbone=recipe.model.backbone,
+                task=subject.task.name,
+            )
             write_scores(path, scores)
         return read_scores(path)
 
@@ -234,107 +207,105 @@ class _Job:
         recipe, table = self.recipe, None
         if recipe.budget_kind == "latency":
             self.say("mask: measuring the modules on this machine")
-            tokens, align = scores.about["tokens"], recipe.ranking.align
-            table = measure_table(self._backbone(), batch_size=1, tokens=tokens, align=align)
-        about = {"task": self.task.name, "method": recipe.criterion, "budget": recipe.budget, "seed": recipe.seed}
+            backbone, tokens = self.subject.new_model(recipe.seed), scores.origin.tokens
+            table = measure_table(backbone, batch_size=1, tokens=tokens, round_to=recipe.ranking.round_to)
         options = recipe.ranking.options(recipe.criterion)
-        return mask_for(
-            scores, recipe.criterion, self._budget(scores), recipe.budget_kind, latency=table, about=about, **options
-        )
+        found = mask_for(scores, recipe.criterion, self._budget(scores), recipe.budget_kind, latency=table, **options)
+        assert found.origin is not None
+        return replace(found, origin=replace(found.origin, budget=recipe.budget))
 
     def _budget(self, scores: ScoreFile) -> float:
-        """The budget of the mask. Bytes that leave with the vocabulary need not leave the layers."""
-        recipe = self.recipe
+        """The budget of the mask. Bytes saved by trimming the vocabulary need not be saved in the layers."""
+        recipe, subject = self.recipe, self.subject
         if not (recipe.trim_vocabulary and recipe.budget_kind == "size"):
             return recipe.budget
-        texts = _texts(self.dataset["train"])
-        report = trim_vocabulary(self._backbone(), load_tokenizer(recipe.model.backbone), texts).report
+        texts = _texts(subject.dataset["train"])
+        report = trim_vocabulary(subject.new_model(recipe.seed), subject.tokenizer, texts).report
         trimmed_bytes = 4 * report.parameters_removed
         return min(1.0, recipe.budget + trimmed_bytes / scores.unit("size").dense)
 
     def slim_model(self, mask: Mask) -> _Model:
         """The model without what the mask drops, fine-tuned."""
-        return self._kept("slim", lambda: slim(self._backbone(), mask))
+        return self._kept("slim", lambda: self._tune("slim", mask))
 
     def dense_model(self) -> _Model:
         """What the slim model is compared with."""
         wish, backbone = self.recipe.baseline, self.recipe.model.backbone
-        tuned = wish == "tune" or (wish == "auto" and not classifies(backbone, self.task))
-        return self._kept("dense", self._backbone, tuned=tuned)
+        tuned = wish == "tune" or (wish == "auto" and not classifies(backbone, self.subject.task))
+        return self._kept("dense", lambda: self._tune("dense") if tuned else self._as_given())
 
     def trimmed(self, untrimmed: _Model) -> tuple[_Model, dict[str, Any]]:
         """The model with the tokens that the training texts need, and what that removed and cost."""
         self.say("vocabulary: keeping what the training texts need")
-        found = trim_vocabulary(untrimmed.model, untrimmed.tokenizer, _texts(self.dataset["train"]))
+        dataset, task = self.subject.dataset, self.subject.task
+        found = trim_vocabulary(untrimmed.model, untrimmed.tokenizer, _texts(dataset["train"]))
         folder = self.work / "trimmed"
-        _save(found.model, found.tokenizer, folder, untrimmed.training)
-        held_out = _texts(self.dataset[self.task.validation_splits[0]])
+        # Only what is left is stored. A trimmed tokenizer gives the training texts the same number of tokens.
+        history = replace(untrimmed.history, stored_parameters=count(found.model))
+        _save(found.model, found.tokenizer, folder, history)
+        held_out = _texts(dataset[task.validation_splits[0]])
         report = asdict(found.report) | {"held_out": asdict(coverage(untrimmed.tokenizer, found.tokenizer, held_out))}
         return _Model(found.model, found.tokenizer, folder), report
 
     def result(self, made: _Model, method: str, budget: float, *, judged: bool = True) -> tuple[Result, pd.DataFrame]:
-        """Metrics, predictions and cost on the validation split; the cost alone of a model that is not judged."""
-        recipe, max_length = self.recipe, self.recipe.model.max_length
-        metrics: dict[str, float] = {}
-        predictions = pd.DataFrame()
-        if judged:
-            make_deterministic(recipe.seed)
-            metrics, predictions = evaluate(made.model, made.tokenizer, self.task, self.dataset, max_length)
-        tokens = mean_length(self.examples)
-        cost = measure_cost(
-            made.model,
-            made.folder,
-            trainable=made.training["trainable_parameters"],
-            stored=count(made.model),
-            extra_passes=0.0 if method in (*TUNING_METHODS, *DATA_FREE) else recipe.scoring.epochs,
-            tokens=tokens,
-        )
-        rows = len(self.dataset[self.task.validation_splits[0]])
-        metric = self.task.primary_metric
-        return Result(self.task.name, method, budget, recipe.seed, metrics, metric, rows, cost), predictions
+        """Metrics, predictions and cost on the validation split; only the cost of a model that is not judged."""
+        subject = self.subject
+        names = subject.task.validation_splits
+        if made.tokenizer is subject.tokenizer:
+            splits = subject.splits(names)
+        else:  # a trimmed one spells some of the held-out words in other pieces
+            length = subject.settings.max_length
+            splits = {name: encode(subject.dataset[name], made.tokenizer, length) for name in names}
+        cell = Cell(subject.task.name, method, budget, self.recipe.seed)
+        given = made.model, splits, made.tokenizer, subject.task
+        return evaluate_cell(*given, cell=cell, history=made.history, folder=made.folder, judged=judged)
 
-    def _backbone(self) -> PreTrainedModel:
-        return load_backbone(self.recipe.model.backbone, self.task, self.recipe.seed)
-
-    def _kept(self, name: str, make: Callable[[], PreTrainedModel], *, tuned: bool = True) -> _Model:
-        """A model from the work folder; else made, fine-tuned and put there."""
-        folder = self.work / name
-        tokenizer = load_tokenizer(self.recipe.model.backbone)
+    def _kept(self, name: str, make: Callable[[], tuple[PreTrainedModel, History]]) -> _Model:
+        """A model from the work folder; if it is not there, it is made and put there."""
+        folder, tokenizer = self.work / name, self.subject.tokenizer
         if not folder.exists():
-            model, training = make(), {"trainable_parameters": 0}
-            if tuned:
-                self.say(f"fine-tune: the {name} model")
-                training = self._tune(model, tokenizer, self.work / f"{name}-checkpoints")
-            _save(model, tokenizer, folder, training)
+            model, history = make()
+            _save(model, tokenizer, folder, history)
         return _Model(load_model(folder).to(best_device()), tokenizer, folder)  # type: ignore[arg-type]
 
-    def _tune(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, checkpoints: Path) -> dict[str, Any]:
-        recipe = self.recipe
-        training = fine_tune(
-            model.to(best_device()),  # type: ignore[arg-type]
-            self.examples,
-            tokenizer,
+    def _tune(self, name: str, mask: Mask | None = None) -> tuple[PreTrainedModel, History]:
+        recipe, subject = self.recipe, self.subject
+        self.say(f"fine-tune: the {name} model")
+        trained = train_cell(
+            subject.new_model(recipe.seed),
+            subject.train,
+            subject.tokenizer,
             recipe.training,
-            method="full",
             options=MethodParams(learning_rate=recipe.learning_rate),
+            mask=mask,
             seed=recipe.seed,
-            checkpoints=checkpoints,
+            checkpoints=self.work / f"{name}-checkpoints",
         )
-        return asdict(training)
+        return trained.model, trained.training.history
+
+    def _as_given(self) -> tuple[PreTrainedModel, History]:
+        model = self.subject.new_model(self.recipe.seed)
+        tokens = mean_length(self.subject.train)
+        return model, History(0, count(model), 0, log=[], steps=0, chosen={}, tokens=tokens)
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, training: dict[str, Any]) -> None:
+def _paid_elsewhere(mask: Mask) -> Mask:
+    """The mask, marked as one whose scores took no pass in this run."""
+    return replace(mask, origin=replace(mask.origin, scoring_passes=0)) if mask.origin else mask
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, history: History) -> None:
     with replacing(folder) as beside:
-        model.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
-        write_json(beside / _TRAINING, training)
+        save_model(model, tokenizer, beside)
+        write_record(beside / _HISTORY, history)
 
 
-def _work_folder(out: Path, recipe: Recipe, dataset: DatasetDict, mask: Mask | None) -> Path:
+def _work_folder(out: Path, recipe: Recipe, dataset: DatasetDict, scores: ScoreFile | None, mask: Mask | None) -> Path:
     """The scratch folder of this very run; that of another run with the same `out` is emptied."""
     folder = out.with_name(f".{out.name}.work")
-    kept = None if mask is None else {str(key): keep.tolist() for key, keep in mask.keep.items()}
-    run = json.dumps([recipe.model_dump(mode="json"), _data_hash(dataset), kept], sort_keys=True)
+    given = [scores.of(recipe.criterion) if scores else {}, mask.keep if mask else {}]
+    from_elsewhere = [{str(key): values.tolist() for key, values in modules.items()} for modules in given]
+    run = json.dumps([recipe.model_dump(mode="json"), _data_hash(dataset), from_elsewhere], sort_keys=True)
     claim_scratch(folder, hashlib.sha256(run.encode()).hexdigest())
     return folder
 
@@ -349,5 +320,5 @@ def _data_hash(dataset: DatasetDict) -> str:
 
 
 def _texts(rows: Dataset) -> list[str]:
-    """All texts of a split, those of both columns of a pair."""
+    """All texts of a split, from both columns of a pair."""
     return [text for column in ("text", "text_pair") if column in rows.column_names for text in rows[column]]

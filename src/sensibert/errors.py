@@ -1,4 +1,4 @@
-"""The errors a user can cause; every other exception is a bug of ours.
+"""The errors that a user can cause; every other exception is a bug in this package.
 
 The command line and the pipeline scripts print such an error as one message without a traceback
 and exit with a code other than 0.
@@ -13,7 +13,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class SensibertError(Exception):
-    """Something in the user's hands is wrong; the message names it and says what is allowed."""
+    """Something that the user controls is wrong; the message names it and says what is allowed."""
 
 
 class ParamsError(SensibertError):
@@ -49,7 +49,7 @@ class TrackingError(SensibertError):
 
 
 def explain(error: BaseException) -> str | None:
-    """The message for an error that a user can mend; None for a bug, which deserves its traceback."""
+    """The message for an error that a user can fix; None for a bug, which needs its traceback."""
     if isinstance(error, SensibertError):
         return str(error)
     if _is_no_room(error):
@@ -69,4 +69,4 @@ def _is_no_room(error: BaseException) -> bool:
     text = str(error)
     if number := re.search(r"\(os error (\d+)\)", text):  # the writers in Rust: safetensors, tokenizers
         return int(number[1]) in _NO_ROOM
-    return "inline_container" in text and "unexpected pos" in text  # torch.save, which gives no reason
+    return "inline_container" in text and "unexpected pos" in text  # torch.save, which does not say why

@@ -1,31 +1,31 @@
-"""Typed results: what evaluation writes and what tables, plots and MLflow read. Pure data."""
+"""Typed records: what one step of the flow writes and others read. Pure data.
+
+They are stored in JSON files as `dataclasses.asdict` gives them; `io.read_record` reads and checks them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sensibert.params import Cell
+from sensibert.config.grid import Cell
+
+Passes = int | float
+"""Passes over the training data; a pass over a part of them counts as that fraction."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a model costs to keep and to run."""
+class ModelSize:
+    """What a model costs to store and to run."""
 
     prunable_parameters: int
     """Parameters in the dimensions that a mask can remove."""
     prunable_kept: float
-    """Those, as a fraction of the dense model's."""
+    """These as a fraction of the dense model's."""
     encoder_parameters: int
     """Parameters of the layers (embeddings, pooler and classifier apart)."""
     total_parameters: int
-    trainable_parameters: int
-    stored_parameters: int
-    """Parameters that this task needs beside the pre-trained backbone, which other tasks share: all of a pruned or
-    fully tuned model; else those that trained, and the classifier."""
-    extra_passes: float
-    """Passes over the training data before fine-tuning: to score dimensions, or to choose what trains."""
     macs: int
     """Multiply-accumulate operations of one forward pass at `tokens` tokens."""
     tokens: int
@@ -35,12 +35,54 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class TrainingCost:
+    """What the training of a model took, and what must be stored afterwards."""
+
+    trainable_parameters: int
+    stored_parameters: int
+    """Parameters that this task needs on top of the pre-trained backbone, which other tasks share: all of a pruned
+    or fully tuned model; else those that trained, and the whole classifier."""
+    extra_passes: Passes
+    """Passes over the training data before fine-tuning: to score dimensions, to choose what trains, or to tune the
+    dense model that a method starts from."""
+
+
+@dataclass(frozen=True)
+class Cost(ModelSize, TrainingCost):
+    """Size and training cost of one model, as a row of the tables holds them."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a training curve; the loss is the mean since the last point."""
+
+    step: float
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class History(TrainingCost):
+    """How a model was trained. Deterministic: times are in the provenance."""
+
+    log: list[CurvePoint]
+    """The training curve."""
+    steps: int
+    """Optimizer steps; 0 for a model that was not trained."""
+    chosen: dict[str, Any]
+    """What the method chose: layers, a rank, entries of matrices."""
+    tokens: int
+    """Mean length of the training texts, rounded up; 0 for images."""
+
+
+@dataclass(frozen=True)
 class Effort:
-    """What fine-tuning took on the machine at hand; measured, so not deterministic."""
+    """What fine-tuning took on this machine; measured, so not deterministic."""
 
     seconds: float
     peak_memory: int | None
-    """Bytes of the process, on its GPU where there is one; None where the system does not tell."""
+    """Most bytes that the process held, on the GPU if there is one; None if the system does not tell."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +110,10 @@ class Result:
         """The metric that the tables show."""
         return self.metrics[self.primary_metric]
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Result:
-        """The inverse of `to_dict`."""
-        return cls(**{**content, "cost": Cost(**content["cost"])})
-
 
 @dataclass(frozen=True)
 class Transferred:
-    """How the model of one cell does on a task that it was not tuned on."""
+    """How well the model of one cell does on a task that it was not tuned on."""
 
     task: str
     method: str
@@ -97,10 +130,6 @@ class Transferred:
         """The point of the grid."""
         return Cell(self.task, self.method, self.budget, self.seed)
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -115,13 +144,26 @@ class Trial:
 
 
 def best_first(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials by their metric after the last epoch, those that were pruned behind the complete ones."""
+    """The trials by their metric after the last epoch, pruned ones after the complete ones."""
     return sorted(trials, key=lambda trial: (trial.state == "pruned", -trial.dev[-1], trial.number))
 
 
 @dataclass(frozen=True)
+class Latency:
+    """The time that one forward pass takes."""
+
+    model: str
+    runtime: str
+    """`torch`, `onnx` or `onnx-int8`; all but the last in fp32."""
+    batch_size: int
+    tokens: int
+    seconds: float
+    """Median of the repeats."""
+
+
+@dataclass(frozen=True)
 class Deployed:
-    """How the model of one cell does in one runtime."""
+    """How well the model of one cell does in one runtime."""
 
     task: str
     method: str
@@ -140,3 +182,23 @@ class Deployed:
     def cell(self) -> Cell:
         """The point of the grid."""
         return Cell(self.task, self.method, self.budget, self.seed)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a compression cost and saved."""
+
+    recipe: dict[str, Any]
+    task: dict[str, Any]
+    data: dict[str, Any]
+    """Rows read, kept and dropped, by split."""
+    before: Result
+    """The dense model; without metrics if no baseline was requested."""
+    after: Result
+    mask: dict[str, Any]
+    """What the mask keeps, in the unit of the budget and in the others."""
+    vocabulary: dict[str, Any] | None
+    """What trimming the vocabulary removed and what it cost; None if it was not requested."""
+    latency: list[Latency]
+    """Latencies of the models `before` and `after`, which took turns."""
+    provenance: dict[str, Any] = field(repr=False)

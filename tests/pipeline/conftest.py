@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+HANGS_AFTER = 1800
+"""Seconds. It ends a test that waits for ever; a slow or busy machine stays far below."""
 
 
 class WorkTree:
@@ -51,14 +53,14 @@ class WorkTree:
     def run(self, *command: str) -> str:
         """What a command prints that must succeed."""
         process = self.start(*command)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=HANGS_AFTER)
         assert process.returncode == 0, f"{' '.join(command)}\n{output}"
         return output
 
     def fail(self, *command: str, **options: Any) -> str:
         """What a command prints that must fail with a plain message."""
         process = self.start(*command, **options)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=HANGS_AFTER)
         assert process.returncode != 0, f"{' '.join(command)}\n{output}"
         assert "Traceback" not in output
         return output

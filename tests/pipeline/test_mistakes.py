@@ -9,8 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from sensibert.artifacts import read_mask, write_mask
-from sensibert.masks import Mask
+from sensibert.models.mask import Mask, read_mask, write_mask
 
 MASK = "mask@sst2-sensitivity-0.5-0"
 FINETUNE = "finetune@sst2-sensitivity-0.5-0"

@@ -1,16 +1,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensibert.artifacts import ScoreFile, write_scores
-from sensibert.budgets import KINDS, LatencyTable, ModuleTimes, mask_for, predict
 from sensibert.errors import ArtifactError, MaskError
-from sensibert.masks import SINGLE, ModuleKey, Shape, UnitCosts
+from sensibert.models.mask import SINGLE, MaskOrigin, ModuleKey, Shape, UnitCosts, read_mask, write_mask
+from sensibert.scoring.budgets import KINDS, LatencyTable, ModuleTimes, mask_for, predict
+from sensibert.scoring.files import ScoreFile, ScoreOrigin, write_scores
 
 LAYERS = 3
 SHAPES = {
@@ -36,8 +37,8 @@ SCORES = ScoreFile(
     {"sensitivity": scores_of(0), "random": scores_of(1)},
     PARAMETERS,
     dict.fromkeys(SHAPES, SINGLE),
-    {},
     {"macs": unit(MACS, 1000), "size": unit(SIZES, 50_000)},
+    ScoreOrigin(backbone="tiny-bert", task="sst2", seed=3, tokens=27, epoch=2, passes=1.5),
 )
 
 
@@ -62,14 +63,14 @@ def equal(one, other):
 )
 def test_the_prunable_macs_are_kept_under_the_budget(budget, criterion, rank_by):
     mask = mask_for(SCORES, criterion, budget, "macs", rank_by=rank_by)
-    dense, kept = mask.about["predicted"]["macs"].values()
+    dense, kept = mask.origin.predicted["macs"].values()
     prunable = dense - 1000
     assert budget * prunable - 8 * 1296 < kept - 1000 <= budget * prunable + 1e-6
 
 
 @given(st.floats(0.7, 1))
 def test_the_size_counts_the_whole_file(budget):
-    sizes = mask_for(SCORES, "random", budget, "size").about["predicted"]["size"]
+    sizes = mask_for(SCORES, "random", budget, "size").origin.predicted["size"]
     assert sizes["dense"] == SCORES.units["size"].dense
     assert budget * sizes["dense"] - 8 * 4 * 99 < sizes["slim"] <= budget * sizes["dense"] + 1e-6
 
@@ -81,14 +82,14 @@ def test_the_size_counts_the_whole_file(budget):
     st.sampled_from(["global", "per_group", "per_layer"]),
     st.sampled_from([1, 4]),
 )
-def test_the_predicted_latency_meets_the_budget(budget, machine, allocation, align):
-    options = {"latency": machine, "allocation": allocation, "align": align}
+def test_the_predicted_latency_meets_the_budget(budget, machine, allocation, round_to):
+    options = {"latency": machine, "allocation": allocation, "round_to": round_to}
     try:
         mask = mask_for(SCORES, "sensitivity", budget, "latency", **options)
     except MaskError as error:
         assert "no mask of this model gets below a latency of" in str(error)  # noqa: PT017 (right for some machines)
         return
-    seconds = mask.about["predicted"]["latency"]
+    seconds = mask.origin.predicted["latency"]
     assert seconds["slim"] == machine.predict(mask.shapes()) <= budget * seconds["dense"]
     assert equal(mask, mask_for(SCORES, "sensitivity", budget, "latency", **options))
 
@@ -96,7 +97,7 @@ def test_the_predicted_latency_meets_the_budget(budget, machine, allocation, ali
 @pytest.mark.parametrize("budget", [0.3, 0.5, 0.8])
 def test_the_search_for_a_latency_comes_close(budget):
     mask = mask_for(SCORES, "sensitivity", budget, "latency", latency=table())
-    seconds = mask.about["predicted"]["latency"]
+    seconds = mask.origin.predicted["latency"]
     assert seconds["slim"] > 0.97 * budget * seconds["dense"]
 
 
@@ -115,29 +116,37 @@ def test_the_machine_decides_what_a_latency_budget_cuts():
 def test_a_budget_of_one_keeps_everything(kind):
     mask = mask_for(SCORES, "sensitivity", 1.0, kind, latency=table())
     assert mask.kept_fraction == 1
-    assert all(numbers["slim"] == numbers["dense"] for numbers in mask.about["predicted"].values())
+    assert all(numbers["slim"] == numbers["dense"] for numbers in mask.origin.predicted.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_costs_of_a_mask_are_parameters_and_its_story_is_written_down(kind):
-    mask = mask_for(SCORES, "sensitivity", 0.8, kind, latency=table(), about={"task": "sst2"})
+def test_the_costs_of_a_mask_are_parameters_and_its_origin_is_written_down(kind, tmp_path):
+    mask = mask_for(SCORES, "sensitivity", 0.8, kind, latency=table())
+    predicted = predict(mask, SCORES.units, table())
     assert mask.costs == PARAMETERS
-    assert mask.about == {"task": "sst2", "budget_kind": kind, "predicted": predict(mask, SCORES, table())}
-    assert mask.about["predicted"]["params"] == {"dense": mask.dense_cost, "slim": mask.kept_cost}
-    assert json.loads(json.dumps(mask.about)) == mask.about
+    assert mask.origin == MaskOrigin("sst2", "sensitivity", 0.8, 3, kind, predicted, 1.5)
+    assert predicted.keys() == KINDS.keys()
+    assert predicted["params"] == {"dense": mask.dense_cost, "slim": mask.kept_cost}
+    assert json.loads(json.dumps(asdict(mask.origin))) == asdict(mask.origin)
+    write_mask(tmp_path / "mask", mask)
+    assert read_mask(tmp_path / "mask").origin == mask.origin
+
+
+def test_a_mask_of_scores_that_read_no_data_took_no_passes():
+    assert mask_for(SCORES, "random", 0.8).origin.scoring_passes == 0
 
 
 def test_the_kinds_cut_in_different_places():
     masks = [mask_for(SCORES, "sensitivity", 0.7, kind, latency=table()) for kind in KINDS]
     assert len({mask.kept_cost for mask in masks}) == len(KINDS)
-    assert "latency" not in mask_for(SCORES, "sensitivity", 0.7).about["predicted"]
+    assert "latency" not in mask_for(SCORES, "sensitivity", 0.7).origin.predicted
 
 
 def test_grains_and_options_hold_for_every_kind():
     grains = {key: Shape(2, 1) if key.group == "attention" else SINGLE for key in SHAPES}
-    scores = ScoreFile(SCORES.scores, PARAMETERS, grains, {}, SCORES.units)
+    scores = replace(SCORES, grains=grains)
     for kind in KINDS:
-        mask = mask_for(scores, "sensitivity", 0.75, kind, latency=table(), align=4, floor=0.1)
+        mask = mask_for(scores, "sensitivity", 0.75, kind, latency=table(), round_to=4, min_keep_fraction=0.1)
         for key, shape in mask.shapes().items():
             assert (shape.heads % grains[key].heads, shape.size % 4) == (0, 0)
             assert shape.dimensions >= 0.1 * SHAPES[key].dimensions
@@ -179,7 +188,7 @@ def test_the_smallest_budget_that_the_message_names_is_possible(kind):
 
 def test_scores_without_the_unit_are_named():
     with pytest.raises(ArtifactError, match="no costs in 'macs', only in params"):
-        mask_for(ScoreFile(SCORES.scores, PARAMETERS, {}, {}), "sensitivity", 0.5, "macs")
+        mask_for(replace(SCORES, units={}), "sensitivity", 0.5, "macs")
     with pytest.raises(ArtifactError, match="no scores of 'mask'"):
         mask_for(SCORES, "mask", 0.5)
 
@@ -221,8 +230,9 @@ def test_a_mask_needs_numpy_and_safetensors_alone(tmp_path):
     probe = f"""
 import sys
 from pathlib import Path
-from sensibert.artifacts import read_scores, write_mask
-from sensibert.budgets import mask_for
+from sensibert.scoring.files import read_scores
+from sensibert.models.mask import write_mask
+from sensibert.scoring.budgets import mask_for
 folder = Path({str(tmp_path)!r})
 for kind in ("params", "macs", "size"):
     write_mask(folder / kind, mask_for(read_scores(folder / "scores"), "random", 0.8, kind))

@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from sensibert.cost import (
+from sensibert.models.anatomy import costs_of, grains_of, layers_of, prunable_modules
+from sensibert.models.cost import (
     count,
     dense_skeleton,
     macs,
     macs_costs,
-    measure_cost,
+    measure_size,
     prunable_parameters,
     size_costs,
     unit_costs,
     weights_bytes,
 )
-from sensibert.masks import make_mask
-from sensibert.models.anatomy import costs_of, grains_of, layers_of, prunable_modules
 from sensibert.models.slim import slim
+from sensibert.scoring.ranking import make_mask
 
 
 @pytest.fixture
@@ -36,8 +36,7 @@ def analytic_macs(model, tokens):
     return total
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 32])
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("tokens", "training"), [(1, False), (7, True), (32, False), (32, True)])
 @pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
 def test_the_macs_are_those_of_the_formula(tiny_model, mask, tokens, training):
     for model in (tiny_model, slim(tiny_model, mask)):
@@ -56,19 +55,15 @@ def test_the_dense_model_of_a_slim_one_is_known_without_its_weights(tiny_model, 
 def test_the_kept_fraction_is_the_mask_s(tiny_model, mask, tmp_path):
     small = slim(tiny_model, mask)
     small.save_pretrained(tmp_path)
-    cost = measure_cost(small, tmp_path, trainable=5, stored=7, extra_passes=1.5, tokens=9)
-    assert cost.prunable_kept == mask.kept_fraction
-    assert cost.prunable_parameters == mask.kept_cost
-    assert cost.total_parameters == sum(parameter.numel() for parameter in small.parameters())
-    assert cost.encoder_parameters == count(layers_of(small))
-    assert (cost.trainable_parameters, cost.tokens, cost.macs) == (5, 9, macs(small, 9))
-    assert cost.model_bytes == (tmp_path / "model.safetensors").stat().st_size >= 4 * cost.total_parameters
-
-
-def test_the_dense_model_keeps_everything(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path)
-    cost = measure_cost(tiny_model, tmp_path, trainable=0, stored=0, extra_passes=0.0, tokens=4)
-    assert cost.prunable_kept == 1
+    size = measure_size(small, tmp_path, tokens=9)
+    assert size.prunable_kept == mask.kept_fraction
+    assert size.prunable_parameters == mask.kept_cost
+    assert size.total_parameters == sum(parameter.numel() for parameter in small.parameters())
+    assert size.encoder_parameters == count(layers_of(small))
+    assert (size.tokens, size.macs) == (9, macs(small, 9))
+    assert size.model_bytes == (tmp_path / "model.safetensors").stat().st_size >= 4 * size.total_parameters
+    dense = measure_size(tiny_model, tmp_path, tokens=4)
+    assert (dense.prunable_kept, dense.prunable_parameters) == (1, mask.dense_cost)
 
 
 def test_shared_parameters_count_once():
@@ -97,16 +92,25 @@ def test_the_macs_of_a_dimension_are_those_of_the_formula(tiny_model):
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_file_is_never_larger_than_predicted(tiny_model, mask, dtype, tmp_path):
-    model = tiny_model.to(dtype)
+def assert_no_larger_than_predicted(model, mask, folder):
     unit = size_costs(model)
     for name, saved in (("dense", model), ("slim", slim(model, mask))):
-        saved.save_pretrained(tmp_path / name)
-    assert unit.dense == weights_bytes(tmp_path / "dense")
-    slack = unit.slim(mask.keep) - weights_bytes(tmp_path / "slim")
+        saved.save_pretrained(folder / name)
+    assert unit.dense == weights_bytes(folder / "dense")
+    slack = unit.slim(mask.keep) - weights_bytes(folder / "slim")
     assert 0 <= slack < 512  # fewer digits in the header
-    assert unit.prunable(mask.keep) == dtype.itemsize * mask.dense_cost
+    nothing = {key: np.zeros_like(keep) for key, keep in mask.keep.items()}
+    assert unit.dense - unit.slim(nothing) == model.dtype.itemsize * mask.dense_cost
+
+
+def test_the_file_is_never_larger_than_predicted(tiny_model, mask, tmp_path):
+    assert tiny_model.dtype == torch.float32
+    assert_no_larger_than_predicted(tiny_model, mask, tmp_path)
+
+
+@pytest.mark.parametrize("tiny_model", ["bert", "gpt2"], indirect=True)
+def test_half_as_many_bits_give_half_the_file(tiny_model, mask, tmp_path):
+    assert_no_larger_than_predicted(tiny_model.to(torch.bfloat16), mask, tmp_path)
 
 
 @pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)

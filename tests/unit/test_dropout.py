@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
-from sensibert.dropout import _with_dropout, cheap_dropout, dropout
+from sensibert.compute.dropout import _with_dropout, cheap_dropout, dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 1 / 3, 0.5])
@@ -109,6 +109,11 @@ def test_nothing_is_dropped_in_evaluation(tiny_model, batch):
         assert torch.equal(tiny_model(**batch).logits, expected)
 
 
+of_each_attention = pytest.mark.parametrize("tiny_model", ["bert", "deberta-v2"], indirect=True)
+"""One whose attention can be replaced, and one of its own."""
+
+
+@of_each_attention
 def test_blocks_may_be_nested(tiny_model):
     attention = tiny_model.config._attn_implementation
     with cheap_dropout(tiny_model):
@@ -120,6 +125,7 @@ def test_blocks_may_be_nested(tiny_model):
     assert not any("forward" in vars(module) for module in tiny_model.modules())
 
 
+@of_each_attention
 def test_an_error_within_the_block_leaves_the_model_whole(tiny_model):
     attention = tiny_model.config._attn_implementation
     with pytest.raises(KeyError), cheap_dropout(tiny_model):

@@ -1,7 +1,17 @@
 import torch
 from datasets import Dataset
 
-from sensibert.encoding import TrainingOrder, draw, encode, evaluation_batches, mean_length, training_batches
+from sensibert.data.encoding import (
+    TrainingOrder,
+    draw,
+    encode,
+    encode_texts,
+    evaluation_batches,
+    labels_of,
+    mean_length,
+    texts_of,
+    training_batches,
+)
 from sensibert.models.backbones import load_tokenizer
 
 TOKENIZER = load_tokenizer("tiny-bert")
@@ -11,14 +21,15 @@ LENGTHS = [2 + len(text.replace(" ", "")) for text in TEXTS]  # one token per le
 
 def dataset(pairs=False):
     columns = {"text": TEXTS, "text_pair": TEXTS[::-1]} if pairs else {"text": TEXTS}
-    return Dataset.from_dict({**columns, "label": [0, 1, 0, 1, 0], "idx": list(range(5))})
+    return Dataset.from_dict({**columns, "label": [0, 1, 0, 1, 0], "idx": list(range(100, 105))})
 
 
 def test_texts_are_encoded_in_their_order_and_unpadded():
     examples = encode(dataset(), TOKENIZER, max_length=64)
     assert [len(example["input_ids"]) for example in examples] == LENGTHS
     assert [example["labels"] for example in examples] == [0, 1, 0, 1, 0]
-    assert all(example.keys() == {"input_ids", "token_type_ids", "labels"} for example in examples)
+    assert [example["idx"] for example in examples] == [100, 101, 102, 103, 104]
+    assert all(example.keys() == {"input_ids", "token_type_ids", "labels", "idx"} for example in examples)
     for text, example in zip(TEXTS, examples, strict=True):
         assert example["input_ids"] == TOKENIZER(text)["input_ids"]
 
@@ -33,9 +44,18 @@ def test_long_texts_are_cut():
     assert max(len(example["input_ids"]) for example in encode(dataset(pairs=True), TOKENIZER, max_length=9)) == 9
 
 
+def test_texts_without_labels_are_encoded_like_those_with_labels():
+    for pairs in (False, True):
+        rows = dataset(pairs)
+        found = encode_texts(texts_of(rows), TOKENIZER, max_length=9)
+        expected = encode(rows, TOKENIZER, max_length=9)
+        for alone, labelled in zip(found, expected, strict=True):
+            assert alone == {name: labelled[name] for name in ("input_ids", "token_type_ids")}
+
+
 def test_labels_of_a_regression_stay_real_numbers():
-    scores = Dataset.from_dict({"text": ["a", "b"], "label": [0.5, 4.75]})
-    assert [example["labels"] for example in encode(scores, TOKENIZER, 16)] == [0.5, 4.75]
+    scores = Dataset.from_dict({"text": ["a", "b"], "label": [0.5, 4.75], "idx": [0, 1]})
+    assert labels_of(encode(scores, TOKENIZER, 16)).tolist() == [0.5, 4.75]
     _, batch = next(evaluation_batches(encode(scores, TOKENIZER, 16), TOKENIZER, 2))
     assert batch["labels"].dtype == torch.float32
 
@@ -56,6 +76,7 @@ def test_evaluation_batches_hold_every_row_once_and_pad_to_their_longest():
         for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             assert batch["input_ids"][position, :length].tolist() == examples[row]["input_ids"]
             assert batch["labels"][position] == examples[row]["labels"]
+        assert batch.keys() == {"input_ids", "token_type_ids", "attention_mask", "labels"}  # what a model takes
         seen += rows
     assert sorted(seen) == list(range(5))
     assert "attention_mask" not in examples[0]

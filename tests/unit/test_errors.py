@@ -8,17 +8,18 @@ from sensibert.errors import SensibertError, explain
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SensibertError)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_user_s_mistake_is_its_message(kind):
-    assert explain(kind("budgets: 0.4 stands there twice")) == "budgets: 0.4 stands there twice"
+def test_a_user_s_mistake_is_its_message():
+    assert len(KINDS) > 5
+    for kind in KINDS:
+        assert explain(kind("budgets: 0.4 stands there twice")) == "budgets: 0.4 stands there twice"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_explained(number):
-    message = explain(OSError(number, "no room", "data/model.safetensors"))
-    assert "cannot write data/model.safetensors: the disk is full" in message
-    assert "nothing was left half-written" in message
-    assert "cannot write a result" in explain(OSError(number, "no room"))
+def test_a_full_disk_is_explained():
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        message = explain(OSError(number, "no room", "data/model.safetensors"))
+        assert "cannot write data/model.safetensors: the disk is full" in message
+        assert "nothing was left half-written" in message
+        assert "cannot write a result" in explain(OSError(number, "no room"))
 
 
 def test_a_full_disk_met_by_a_writer_in_another_language_is_explained():

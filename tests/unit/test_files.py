@@ -1,6 +1,4 @@
 import gzip
-import json
-import time
 
 import datasets
 import numpy as np
@@ -10,11 +8,11 @@ from datasets import ClassLabel, Dataset, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sensibert.data.task_files import load_task, save_task
+from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError
-from sensibert.metrics import compute_metrics
-from sensibert.tasks import TASKS
-from sensibert.tasks.files import read_labelled, read_task
-from sensibert.tasks.prepare import load_task, save_task
+from sensibert.evaluation.metrics import compute_metrics
+from sensibert.sources.files import read_labelled, read_task
 
 SIZE = 120
 
@@ -55,7 +53,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-FORMATS = ["csv", "tsv", "jsonl", "json", "parquet", "csv.gz", "tsv.gz", "jsonl.gz", "json.gz", "CSV"]
+FORMATS = ["csv", "tsv", "jsonl", "json", "parquet", "tsv.gz", "json.gz", "CSV"]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -142,36 +140,36 @@ def test_a_saved_task_loads_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "names"),
+    ("labels", "names", "suffixes"),
     [
-        ((1, 0), ("0", "1")),
-        ((10, 9, -1), ("-1", "9", "10")),
-        (("10", "9", "007"), ("007", "9", "10")),
-        (("9" * 30, "1", "2" * 400), ("1", "9" * 30, "2" * 400)),
-        ((True, False), ("False", "True")),
-        ((2.0, 1.0, None), ("1", "2")),
-        (("NA", "null", "v1.0"), ("NA", "null", "v1.0")),
-        (("b", "a", " c "), ("a", "b", "c")),
+        ((1, 0), ("0", "1"), ("csv", "parquet")),
+        ((10, 9, -1), ("-1", "9", "10"), ("csv", "jsonl")),
+        (("10", "9", "007"), ("007", "9", "10"), ("csv", "jsonl", "parquet")),
+        (("9" * 30, "1", "2" * 400), ("1", "9" * 30, "2" * 400), ("jsonl",)),
+        ((True, False), ("False", "True"), ("csv", "jsonl", "parquet")),
+        ((2.0, 1.0, None), ("1", "2"), ("csv", "jsonl", "parquet")),
+        (("NA", "null", "v1.0"), ("NA", "null", "v1.0"), ("csv", "jsonl", "parquet")),
+        (("b", "a", " c "), ("a", "b", "c"), ("csv",)),
     ],
 )
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_classes_are_the_different_labels_in_order(tmp_path, labels, names, suffix):
+def test_classes_are_the_different_labels_in_order(tmp_path, labels, names, suffixes):
     rows = reviews().assign(stars=pd.Series(list(labels) * SIZE).head(SIZE))
-    task, dataset, audit = read(rows, tmp_path, rows.tail(42).assign(review="new " + rows["review"]), f"t.{suffix}")
-    if suffix == "jsonl" and names == ("False", "True"):
-        assert [name.title() for name in task.label_names] == list(names)
-    else:
-        assert task.label_names == names
-    spelled = rows["stars"].dropna().astype("str").str.strip().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
-    for split in ("train", "dev"):
-        index = dataset[split]["idx"][:]
-        assert [task.label_names[label] for label in dataset[split]["label"]] == spelled[index].tolist()
-    missing = int(rows["stars"].isna().sum())
-    assert audit.splits["train"].dropped.get("missing_label", 0) == missing
-    assert len(dataset["train"]) + len(dataset["dev"]) == SIZE - missing
+    for suffix in suffixes:
+        task, dataset, audit = read(rows, tmp_path, rows.tail(42).assign(review="new " + rows["review"]), f"t.{suffix}")
+        if suffix == "jsonl" and names == ("False", "True"):
+            assert [name.title() for name in task.label_names] == list(names)
+        else:
+            assert task.label_names == names
+        spelled = rows["stars"].dropna().astype("str").str.strip().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
+        for split in ("train", "dev"):
+            index = dataset[split]["idx"][:]
+            assert [task.label_names[label] for label in dataset[split]["label"]] == spelled[index].tolist()
+        missing = int(rows["stars"].isna().sum())
+        assert audit.splits["train"].dropped.get("missing_label", 0) == missing
+        assert len(dataset["train"]) + len(dataset["dev"]) == SIZE - missing
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), min_size=2))
 def test_every_row_keeps_the_class_that_its_label_names(tmp_path, labels):
     rows = reviews().assign(stars=(labels * SIZE)[:SIZE])
@@ -494,17 +492,6 @@ def test_a_part_or_size_that_makes_no_sense_is_refused(tmp_path):
     for setting in ({"dev_fraction": -0.1}, {"validation_fraction": 1.5}, {"max_train": 0}, {"max_dev": -1}):
         with pytest.raises(DataError, match=f"{next(iter(setting))}: .* is not allowed"):
             read(reviews(), tmp_path, **setting)
-
-
-def test_a_large_file_takes_seconds(tmp_path):
-    rows = reviews(size=100_000)
-    path = write(rows, tmp_path / "large.jsonl")
-    with open(path) as file:  # noqa: PTH123
-        assert json.loads(next(file))["stars"] == "good"
-    started = time.monotonic()
-    _, dataset, _ = read(path, tmp_path)
-    assert len(dataset["validation"]) == 20_000
-    assert time.monotonic() - started < 30
 
 
 def test_no_dev_split_is_set_aside_unless_asked(tmp_path):

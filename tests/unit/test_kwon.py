@@ -7,23 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sensibert.artifacts import read_mask, write_mask
-from sensibert.cost import macs, macs_costs, prunable_parameters
-from sensibert.encoding import draw, mean_length
+from sensibert.config.method_settings import KwonParams
+from sensibert.data.encoding import mean_length
+from sensibert.data.tasks import TASKS
 from sensibert.errors import MaskError
-from sensibert.masks import Mask, ModuleKey
 from sensibert.models.anatomy import costs_of, prunable_modules
-from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
-from sensibert.models.gates import columns_gated, masked
+from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.cost import macs, macs_costs, prunable_parameters
+from sensibert.models.gates import masked, output_projections_gated
+from sensibert.models.mask import Mask, MaskOrigin, ModuleKey
 from sensibert.models.slim import slim
-from sensibert.params import KwonParams
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal, unit_gradients
 from sensibert.pruning.kwon.rearrange import block_loss, rearrange
-from sensibert.pruning.kwon.recipe import prune
+from sensibert.pruning.kwon.recipe import prune_model
 from sensibert.pruning.kwon.rescale import RIDGE, rescale, scale_columns, tokens_that_count
 from sensibert.pruning.kwon.search import search
 from sensibert.pruning.kwon.units import by_dimension, stays_whole, unit_count, unit_size
-from sensibert.tasks import TASKS
 
 HEADS, FILTERS = "attention", "feed_forward"
 KEYS = [ModuleKey(layer, group) for layer in range(2) for group in (HEADS, FILTERS)]
@@ -63,19 +62,23 @@ def logits(model, batch):
 # Fisher information
 
 
-def test_the_gradients_are_those_of_single_examples(tiny_model, batch, examples):
+def test_the_gradients_are_those_of_single_examples_and_leave_the_model_as_it_was(tiny_model, batch, examples):
+    before = {name: values.clone() for name, values in tiny_model.state_dict().items()}
     found = unit_gradients(tiny_model, batch)
+    assert all(parameter.grad is None for parameter in tiny_model.parameters())
+    assert all(torch.equal(values, before[name]) for name, values in tiny_model.state_dict().items())
     for row, alone in enumerate(examples):
         modules = prunable_modules(tiny_model)
         leaves = {key: torch.ones(unit_count(module), requires_grad=True) for key, module in modules.items()}
         gates = {key: leaf.repeat_interleave(unit_size(modules[key])) for key, leaf in leaves.items()}
-        with columns_gated(tiny_model, gates):
+        with output_projections_gated(tiny_model, gates):
             tiny_model(**alone).loss.backward()
         for key, leaf in leaves.items():
             assert found[key].shape == (len(examples), *leaf.shape)
             torch.testing.assert_close(found[key][row], leaf.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("tiny_model", ["bert", "gpt2"], indirect=True)
 def test_a_gradient_is_the_slope_of_the_loss_when_a_unit_fades(tiny_model, batch):
     alone = {name: values[:1] for name, values in batch.items()}
     gradients, step = unit_gradients(tiny_model, alone), 1e-2
@@ -84,11 +87,12 @@ def test_a_gradient_is_the_slope_of_the_loss_when_a_unit_fades(tiny_model, batch
         for sign in (1, -1):
             gates = {other: torch.ones(m.shape.dimensions) for other, m in prunable_modules(tiny_model).items()}
             gates[key][-unit_size(module) :] += sign * step
-            with torch.no_grad(), columns_gated(tiny_model, gates):
+            with torch.no_grad(), output_projections_gated(tiny_model, gates):
                 losses.append(tiny_model(**alone).loss.item())
         assert gradients[key][0, -1].item() == pytest.approx((losses[0] - losses[1]) / (2 * step), abs=2e-3)
 
 
+@pytest.mark.parametrize("tiny_model", ["bert", "gpt2"], indirect=True)
 def test_the_information_is_a_loop_over_examples(tiny_model, batch, examples):
     gradients = collect_gradients(tiny_model, [batch, batch])
     expected = dict.fromkeys(gradients, 0.0)
@@ -100,17 +104,10 @@ def test_the_information_is_a_loop_over_examples(tiny_model, batch, examples):
         assert diagonal(of_module) == pytest.approx(np.diag(block(of_module)))
 
 
-def test_the_gradients_leave_the_model_as_it_was(tiny_model, batch):
-    before = {name: values.clone() for name, values in tiny_model.state_dict().items()}
-    unit_gradients(tiny_model, batch)
-    assert all(parameter.grad is None for parameter in tiny_model.parameters())
-    assert all(torch.equal(values, before[name]) for name, values in tiny_model.state_dict().items())
-
-
 def test_a_gate_of_zero_at_the_columns_is_a_mask(tiny_model, batch):
     mask = some_units(tiny_model)
     gates = {key: torch.from_numpy(keep.reshape(-1)) for key, keep in mask.keep.items()}
-    with columns_gated(tiny_model, gates):
+    with output_projections_gated(tiny_model, gates):
         found = logits(tiny_model, batch)
     with masked(tiny_model, mask):
         torch.testing.assert_close(found, logits(tiny_model, batch), atol=1e-5, rtol=1e-5)
@@ -256,7 +253,7 @@ def errors(dense, small, batch):
         hooks = []
         for key, module in prunable_modules(model).items():
             record = lambda *call, key=key: outputs.setdefault(key, []).append(call[2])  # noqa: E731
-            hooks.append(module.column.register_forward_hook(record))
+            hooks.append(module.output_projection.register_forward_hook(record))
         logits(model, batch)
         for hook in hooks:
             hook.remove()
@@ -267,10 +264,13 @@ def errors(dense, small, batch):
 
 def test_rescaling_lowers_the_error_of_every_module(tiny_model, batch):
     mask = some_units(tiny_model)
-    small = slim(tiny_model, mask)
+    dense, small = logits(tiny_model, batch), slim(tiny_model, mask)
     plain, squares = errors(tiny_model, small, batch)
     halves = [{name: values[rows] for name, values in batch.items()} for rows in (slice(0, 2), slice(2, 4))]
     rescaled = rescale(tiny_model, small, halves)
+    # The models run as ever.
+    assert torch.equal(logits(tiny_model, batch), dense)
+    assert not any("forward" in vars(module) for model in (tiny_model, small) for module in model.modules())
     found, _ = errors(tiny_model, small, batch)
     assert rescaled.keys() == found.keys()
     fell = 0
@@ -293,18 +293,19 @@ def test_the_scales_are_those_of_least_squares(tiny_model, batch):
     key = next(key for key, keep in mask.keep.items() if not keep.all())
     seen = {}
     for name, model in (("dense", tiny_model), ("small", small)):
-        hook = prunable_modules(model)[key].column.register_forward_hook(
+        hook = prunable_modules(model)[key].output_projection.register_forward_hook(
             lambda *call, name=name: seen.update({name: call[1:]})
         )
         logits(model, batch)
         hook.remove()
     tokens = counting(tiny_model, batch)[key]
     module = prunable_modules(small)[key]
-    weight = module.column.weight.detach() if hasattr(module.column, "nx") else module.column.weight.detach().T
+    projection = module.output_projection
+    weight = projection.weight.detach() if hasattr(projection, "nx") else projection.weight.detach().T
     inputs, wanted = seen["small"][0][0][tokens], seen["dense"][1][tokens]
     outputs = (inputs[:, :, None] * weight).reshape(len(inputs), unit_count(module), unit_size(module), -1).sum(dim=2)
     system = outputs.transpose(1, 2).reshape(-1, unit_count(module)).double().numpy()
-    bias = 0 if module.column.bias is None else module.column.bias.detach()
+    bias = 0 if projection.bias is None else projection.bias.detach()
     right = (wanted - bias).reshape(-1).double().numpy()
     ridge = np.sqrt(RIDGE * np.square(system).sum() / unit_count(module)) * np.eye(unit_count(module))
     expected = np.linalg.lstsq(np.vstack([system, ridge]), np.concatenate([right, ridge.sum(axis=0)]))[0]
@@ -317,11 +318,12 @@ def test_the_scales_in_the_weights_are_gates_of_the_dense_model(tiny_model, batc
     small = slim(tiny_model, mask)
     rescaled = rescale(tiny_model, small, [batch])
     assert any((of_module.scales != 1).any() for of_module in rescaled.values())
-    with columns_gated(tiny_model, by_kept_dimension(tiny_model, rescaled, mask)):
+    with output_projections_gated(tiny_model, by_kept_dimension(tiny_model, rescaled, mask)):
         expected = logits(tiny_model, batch)
     torch.testing.assert_close(logits(small, batch), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("tiny_model", ["bert", "gpt2"], indirect=True)
 def test_a_model_that_lost_nothing_is_not_rescaled(tiny_model, batch):
     everything = Mask(
         {key: np.ones(m.shape, bool) for key, m in prunable_modules(tiny_model).items()}, costs_of(tiny_model)
@@ -337,22 +339,14 @@ def test_scales_that_explode_are_given_up(tiny_model, batch):
     mask = some_units(tiny_model)
     small = slim(tiny_model, mask)
     key = ModuleKey(1, FILTERS)
-    column = prunable_modules(small)[key].column
+    projection = prunable_modules(small)[key].output_projection
     with torch.no_grad():
-        scale_columns(column, torch.full((column.in_features,), 1e-2))
-    before = column.weight.detach().clone()
+        scale_columns(projection, torch.full((projection.in_features,), 1e-2))
+    before = projection.weight.detach().clone()
     rescaled = rescale(tiny_model, small, [batch])
     assert (rescaled[key].scales == 1).all()
     assert rescaled[key].after == rescaled[key].before
-    assert torch.equal(column.weight, before)
-
-
-def test_the_models_run_as_ever_after_rescaling(tiny_model, batch):
-    mask = some_units(tiny_model)
-    dense, small = logits(tiny_model, batch), slim(tiny_model, mask)
-    rescale(tiny_model, small, [batch])
-    assert torch.equal(logits(tiny_model, batch), dense)
-    assert not any("forward" in vars(module) for model in (tiny_model, small) for module in model.modules())
+    assert torch.equal(projection.weight, before)
 
 
 # All of it
@@ -363,28 +357,34 @@ def examples_of(model):
     return [{**example, "labels": row % 3} for row, example in enumerate(EXAMPLES)]
 
 
-@pytest.mark.parametrize("kind", ["macs", "params"])
-def test_every_architecture_is_pruned_within_its_budget(tiny_model, kind):
+def test_every_architecture_is_pruned_within_its_budget_of_macs(tiny_model):
     if tiny_model.main_input_name == "pixel_values":
         pytest.skip("the batches are texts")
+    pruned = pruned_within(tiny_model, "macs")
+    predicted, unit = pruned.mask.origin.predicted, macs_costs(tiny_model, mean_length(EXAMPLES))
+    prunable = sum(unit.per_dimension[key] * keep.size for key, keep in pruned.mask.keep.items())
+    fixed = unit.dense - prunable
+    assert predicted["macs"]["slim"] - fixed <= 0.8 * prunable
+
+
+@pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
+def test_the_budget_can_be_one_of_parameters(tiny_model):
+    mask = pruned_within(tiny_model, "params").mask
+    assert mask.kept_fraction <= 0.8
+    assert mask.kept_fraction > 0.8 - max(costs_of(tiny_model).values()) / mask.dense_cost
+
+
+def pruned_within(tiny_model, kind):
+    """Prune to 0.8, and check what holds for any kind of budget."""
     examples, before = examples_of(tiny_model), {name: v.clone() for name, v in tiny_model.state_dict().items()}
-    pruned = prune(
-        tiny_model, examples, TOKENIZER, 0.8, SETTINGS, 0, kind=kind, precision="fp32", about={"task": "any"}
-    )
+    given = {"kind": kind, "precision": "fp32", "task": "any"}
+    pruned = prune_model(tiny_model, examples, TOKENIZER, 0.8, SETTINGS, 3, **given)
     assert all(torch.equal(values, before[name]) for name, values in tiny_model.state_dict().items())
     tokens = mean_length(examples)
-    predicted = pruned.mask.about["predicted"]
-    assert pruned.mask.about["task"] == "any"
-    assert pruned.mask.about["budget_kind"] == kind
+    predicted = pruned.mask.origin.predicted
+    assert pruned.mask.origin == MaskOrigin("any", "kwon", 0.8, 3, kind, predicted, SETTINGS.samples / len(EXAMPLES))
     assert predicted["params"]["slim"] == prunable_parameters(pruned.model) == pruned.mask.kept_cost
     assert predicted["macs"] == {"dense": macs(tiny_model, tokens), "slim": macs(pruned.model, tokens)}
-    if kind == "params":
-        assert pruned.mask.kept_fraction <= 0.8
-        assert pruned.mask.kept_fraction > 0.8 - max(costs_of(tiny_model).values()) / pruned.mask.dense_cost
-    else:
-        unit = macs_costs(tiny_model, tokens)
-        fixed = unit.dense - unit.prunable(pruned.mask.keep)
-        assert predicted["macs"]["slim"] - fixed <= 0.8 * (unit.dense - fixed)
     for key, module in prunable_modules(tiny_model).items():
         keep = pruned.mask.keep[key]
         assert keep.any()
@@ -393,49 +393,14 @@ def test_every_architecture_is_pruned_within_its_budget(tiny_model, kind):
             assert keep.all() or not stays_whole(module)
     assert pruned.rearranged_loss <= pruned.searched_loss
     assert any(of_module.after < of_module.before for of_module in pruned.rescaled.values())
-
-
-@pytest.fixture(scope="module")
-def classifier():
-    return load_backbone("tiny-bert", TASKS["sst2"], 0).eval()
-
-
-def test_the_same_seed_gives_the_same_bytes_and_another_one_another_sample(classifier, tmp_path):
-    written = []
-    for number, seed in enumerate((0, 0, 1)):
-        pruned = prune(classifier, EXAMPLES, TOKENIZER, 0.5, SETTINGS, seed)
-        pruned.model.save_pretrained(tmp_path / str(number))
-        write_mask(tmp_path / f"{number}.mask", pruned.mask)
-        weights = (tmp_path / str(number) / "model.safetensors").read_bytes()
-        written.append((weights, (tmp_path / f"{number}.mask").read_bytes()))
-    assert written[0] == written[1]
-    assert written[0][0] != written[2][0]
-    mask = read_mask(tmp_path / "0.mask")
-    assert mask.about == prune(classifier, EXAMPLES, TOKENIZER, 0.5, SETTINGS, 0).mask.about
-
-
-def test_the_pruned_model_can_be_saved_and_loaded(classifier, tmp_path):
-    small = prune(classifier, EXAMPLES, TOKENIZER, 0.5, SETTINGS, 0).model
-    small.save_pretrained(tmp_path)
-    batch = {"input_ids": torch.tensor([EXAMPLES[3]["input_ids"]])}
-    assert torch.equal(logits(load_model(tmp_path).eval(), batch), logits(small, batch))
-
-
-def test_only_the_sample_decides(classifier):
-    """Other examples count for nothing but the mean length."""
-    sample = draw(EXAMPLES, SETTINGS.samples, seed=5)
-    others = [
-        {**example, "labels": 1 - example["labels"]} if example not in sample else example for example in EXAMPLES
-    ]
-    assert others != EXAMPLES
-    one, two = (prune(classifier, examples, TOKENIZER, 0.5, SETTINGS, 5) for examples in (EXAMPLES, others))
-    assert all(torch.equal(values, two.model.state_dict()[name]) for name, values in one.model.state_dict().items())
+    return pruned
 
 
 @pytest.mark.parametrize(
     ("budget", "kind", "message"),
     [(1e-6, "macs", "too small for the model"), (0.0, "macs", "out of range"), (0.5, "latency", "macs, params")],
 )
-def test_what_cannot_be_met_is_refused(classifier, budget, kind, message):
+def test_what_cannot_be_met_is_refused(budget, kind, message):
+    classifier = load_backbone("tiny-bert", TASKS["sst2"], 0)
     with pytest.raises(MaskError, match=message):
-        prune(classifier, EXAMPLES, TOKENIZER, budget, SETTINGS, 0, kind=kind)
+        prune_model(classifier, EXAMPLES, TOKENIZER, budget, SETTINGS, 0, kind=kind)

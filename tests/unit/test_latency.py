@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from sensibert.artifacts import ScoreFile
-from sensibert.budgets import LatencyTable, mask_for
+from sensibert.deploy.latency import _growing, _points, measure_table
 from sensibert.errors import BackboneError
-from sensibert.latency import _growing, _points, measure_table
-from sensibert.masks import make_mask
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.slim import slim
+from sensibert.scoring.budgets import LatencyTable, mask_for
+from sensibert.scoring.files import ScoreFile, ScoreOrigin
+from sensibert.scoring.ranking import make_mask
 
 TEXT_MODELS = ["bert", "deberta-v2", "distilbert", "gpt2", "modernbert", "mpnet"]
 
@@ -35,14 +35,15 @@ def test_a_model_is_measured(tiny_model):
     assert {name: value.shape for name, value in tiny_model.state_dict().items()} == {
         name: value.shape for name, value in before.items()
     }
-    scores = ScoreFile({"random": scores_of(tiny_model)}, costs_of(tiny_model), grains_of(tiny_model), {})
+    origin = ScoreOrigin("tiny", "any", 0, 6, 0, 0)
+    scores = ScoreFile({"random": scores_of(tiny_model)}, costs_of(tiny_model), grains_of(tiny_model), {}, origin)
     mask = mask_for(scores, "random", 1.0, "latency", latency=found)
     assert mask.kept_fraction == 1
 
 
 @pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
-def test_the_measured_sizes_are_aligned_as_those_of_the_masks(tiny_model):
-    modules = measure_table(tiny_model, batch_size=1, tokens=4, align=4, repeats=1).modules
+def test_the_measured_sizes_are_rounded_as_those_of_the_masks(tiny_model):
+    modules = measure_table(tiny_model, batch_size=1, tokens=4, round_to=4, repeats=1).modules
     assert modules["attention"].heads == (1, 3)
     assert modules["attention"].sizes == (4, 8)
     assert modules["feed_forward"].sizes == (4, 12, 20)

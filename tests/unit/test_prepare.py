@@ -2,32 +2,20 @@ import json
 import shutil
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, Value
+from datasets import ClassLabel, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.errors import ArtifactError, DataError
-from sensibert.params import DataParams
-from sensibert.tasks import TASKS, Task
-from sensibert.tasks.prepare import (
-    Carving,
-    data_hash,
-    load_task,
-    prepare,
-    prepare_splits,
-    save_task,
-    stratified_order,
-)
-from sensibert.tasks.sources import RawSplit, read_local
-
-REAL_DATA = Path(__file__).parents[3] / "shared"
-REAL_GLUE = REAL_DATA / "glue"
-REAL_TASKS = ["sst2", "mrpc", "rte", "cola"]
+from sensibert.config.settings import DataParams
+from sensibert.data.task_files import load_task, save_task
+from sensibert.data.tasks import TASKS, Task
+from sensibert.errors import DataError
+from sensibert.sources.prepare import Carving, prepare, prepare_splits, stratified_order
+from sensibert.sources.public import RawSplit, read_local
 
 
 def local(directory, **settings):
@@ -385,90 +373,3 @@ def test_every_prefix_of_the_stratified_order_is_in_proportion(strata, seed, siz
     for stratum in np.unique(strata):
         share = np.mean(strata == stratum)
         assert abs(np.sum(strata[order[:size]] == stratum) - share * size) <= 2
-
-
-@pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
-def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, task):
-    dataset, audit = prepare(TASKS[task], local(glue_directory))
-    save_task(dataset, audit, tmp_path / "raw" / task)
-    loaded = load_task(tmp_path / "raw" / task)
-    assert set(loaded) == set(dataset)
-    for split, rows in dataset.items():
-        assert loaded[split].features == rows.features
-        assert loaded[split].to_dict() == rows.to_dict()
-    assert json.loads((tmp_path / "raw" / task / "audit.json").read_text()) == audit.to_dict()
-
-
-def test_equal_data_gives_equal_bytes_and_another_draw_another_hash(glue_directory, tmp_path):
-    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        save_task(*prepare(TASKS["mrpc"], local(glue_directory, seed=seed)), tmp_path / name)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
-    assert set(files) == {"train.parquet", "dev.parquet", "validation.parquet", "audit.json"}
-    assert data_hash(tmp_path / "one") == data_hash(tmp_path / "two") != data_hash(tmp_path / "three")
-
-
-def test_saving_replaces_the_whole_folder_or_nothing(glue_directory, tmp_path, monkeypatch):
-    folder = tmp_path / "raw"
-    dataset, audit = prepare(TASKS["sst2"], local(glue_directory))
-    save_task(dataset, audit, folder)
-    before = data_hash(folder)
-    smaller, small_audit = prepare(TASKS["sst2"], local(glue_directory, max_train=10))
-
-    def disk_is_full(*_, **__):
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sensibert.tasks.prepare.write_json", disk_is_full)
-        with pytest.raises(OSError, match="no space"):
-            save_task(smaller, small_audit, folder)
-    assert data_hash(folder) == before
-    (folder / "stale.parquet").touch()
-    save_task(smaller, small_audit, folder)
-    assert len(load_task(folder)["train"]) == 10
-    assert not (folder / "stale.parquet").exists()
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_a_missing_or_damaged_artifact_is_named(glue_directory, tmp_path):
-    folder = tmp_path / "raw"
-    with pytest.raises(ArtifactError, match=r"audit\.json is missing"):
-        load_task(folder)
-    with pytest.raises(ArtifactError, match="holds no parquet file"):
-        data_hash(folder)
-    save_task(*prepare(TASKS["sst2"], local(glue_directory)), folder)
-    whole = (folder / "dev.parquet").read_bytes()
-    (folder / "dev.parquet").write_bytes(whole[:200])
-    with pytest.raises(ArtifactError, match=r"dev\.parquet is damaged"):
-        load_task(folder)
-    (folder / "dev.parquet").unlink()
-    with pytest.raises(ArtifactError, match=r"dev\.parquet is missing"):
-        load_task(folder)
-    (folder / "audit.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"audit\.json names no splits"):
-        load_task(folder)
-
-
-@pytest.mark.parametrize("name", REAL_TASKS)
-def test_real_glue_does_not_leak(name):
-    if not (REAL_GLUE / name).is_dir():
-        pytest.skip(f"real GLUE data is not at {REAL_GLUE.parent.name}/{REAL_GLUE.name}/{name}")
-    dataset, audit = prepare(TASKS[name], local(REAL_GLUE))
-    assert_no_shared_text(dataset)
-    train = audit.splits["train"]
-    assert train.read == len(Dataset.from_parquet(str(REAL_GLUE / name / "train.parquet"), keep_in_memory=True))
-    share = {split: np.mean(rows["label"]) for split, rows in dataset.items()}
-    assert share["dev"] == pytest.approx(share["train"], abs=0.005)
-
-
-def test_real_imdb_is_found_beside_glue_and_does_not_leak():
-    if not (REAL_DATA / "imdb").is_dir():
-        pytest.skip(f"real IMDB data is not at {REAL_DATA.name}/imdb")
-    task = TASKS["imdb"]
-    raw = read_local(task, REAL_DATA)
-    assert {split: len(part.rows) for split, part in raw.items()} == {"train": 25_000, "test": 25_000}
-    some = {split: RawSplit(part.rows.iloc[::50]) for split, part in raw.items()}
-    dataset, audit = prepare_splits(task, some, "local", Carving())
-    assert_no_shared_text(dataset)
-    assert audit.splits["test"].labels == {"neg": 250, "pos": 250}
-    assert np.mean(dataset["train"]["label"]) == pytest.approx(0.5, abs=0.01)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from sensibert import __version__, provenance
-from sensibert.provenance import Timer, collect, git_state, params_hash
+from sensibert import __version__
+from sensibert.experiment import provenance
+from sensibert.experiment.provenance import Timer, collect, git_state, params_hash
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -96,13 +97,3 @@ def test_git_is_null_where_git_is_not_installed(repository, monkeypatch):
 def test_a_package_that_is_not_installed_is_null(monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("no-such-distribution",))
     assert provenance.package_versions() == {"no-such-distribution": None}
-
-
-def test_hardware_asks_torch_only_where_it_is_loaded():
-    code = (
-        "import sys, sensibert.provenance as p; assert 'torch' not in sys.modules; before = p.hardware();"
-        "import torch; torch.set_num_threads(1); after = p.hardware();"
-        "print(before['torch_threads'], after['torch_threads'])"
-    )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout.split() == ["None", "1"]

@@ -1,11 +1,6 @@
-"""The embedded data set: on a small tree of sources, and on the packages that are really installed."""
+"""The embedded data set on a small tree of sources; on the packages that are installed: tests/functional."""
 
 import ast
-import hashlib
-import importlib.util
-import json
-import os
-import subprocess
 import sys
 
 import pandas as pd
@@ -14,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensibert.errors import DataError
-from sensibert.tasks import TASKS, pydocs
+from sensibert.sources import pydocs
 
 TASK_NAMES = ("docs_origin", "docs_match")
 ANIMALS = ("badger", "otter", "falcon", "lizard", "beetle", "salmon", "walrus", "magpie")
@@ -50,10 +45,6 @@ def build(task_name, roots):
     return getattr(pydocs, task_name)(pydocs.corpus(roots))
 
 
-def csv_digest(splits):
-    return hashlib.sha256("".join(frame.to_csv() for frame in splits.values()).encode()).hexdigest()
-
-
 @pytest.mark.parametrize("task_name", TASK_NAMES)
 def test_two_copies_of_a_tree_give_identical_frames(tmp_path, roots, task_name):
     again = {name: write_tree(tmp_path / "again", name, order=-1) for name in reversed(roots)}
@@ -61,28 +52,6 @@ def test_two_copies_of_a_tree_give_identical_frames(tmp_path, roots, task_name):
     assert list(first) == ["train", "validation"]
     for split in first:
         pd.testing.assert_frame_equal(first[split], second[split])
-
-
-def test_frames_do_not_depend_on_the_hash_seed(roots):
-    code = """
-import hashlib, json, pathlib, sys
-from sensibert.tasks import pydocs
-roots = {name: pathlib.Path(path) for name, path in json.loads(sys.argv[1]).items()}
-splits = pydocs.docs_match(pydocs.corpus(roots))
-print(hashlib.sha256("".join(frame.to_csv() for frame in splits.values()).encode()).hexdigest())
-"""
-    paths = json.dumps({name: str(path) for name, path in roots.items()})
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", code, paths],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    ]
-    assert printed == [csv_digest(build("docs_match", roots))] * 2
 
 
 def test_tests_and_vendored_code_are_left_out_and_broken_files_counted(roots, caplog):
@@ -243,84 +212,3 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)  # what importlib takes for "not installed"
     with pytest.raises(DataError, match=r"scikit-learn.*pip install 'sensibert\[pipeline\]'"):
         pydocs.locate("scikit-learn")
-
-
-installed = pytest.mark.skipif(
-    any(importlib.util.find_spec(name.replace("scikit-learn", "sklearn")) is None for name in pydocs.PACKAGES),
-    reason="not all packages of the embedded data set are installed",
-)
-
-
-@pytest.fixture(scope="module")
-def real():
-    return {task_name: pydocs.read(task_name) for task_name in TASK_NAMES}
-
-
-@installed
-def test_locating_imports_nothing():
-    code = (
-        "import sys; from sensibert.tasks import pydocs; [pydocs.locate(name) for name in pydocs.PACKAGES];"
-        "assert not {'torch', 'transformers', 'mlflow', 'sqlalchemy', 'sklearn', 'matplotlib'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@installed
-@pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_installed_packages_give_all_labels_in_sensible_numbers(real, task_name):
-    splits = real[task_name]
-    assert list(splits) == ["train", "validation"]
-    assert 15_000 < len(splits["train"]) < 30_000
-    assert 1_500 < len(splits["validation"]) < 3_000
-    for frame in splits.values():
-        assert list(frame.columns) == [*TASKS[task_name].text_columns, "label"]
-        assert frame["label"].dtype == "int64"
-        assert not frame.isna().any(axis=None)
-        counts = frame["label"].value_counts()
-        assert set(counts.index) == set(range(len(TASKS[task_name].label_names)))
-        assert counts.min() > 0.5 * counts.max()
-
-
-@installed
-@pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_no_name_of_a_package_is_left(real, task_name):
-    names = (*pydocs.PACKAGES, "sklearn", "hugging face", "huggingface", "scikit learn")
-    for frame in real[task_name].values():
-        for column in TASKS[task_name].text_columns:
-            text = frame[column].str.lower()
-            assert not any(text.str.contains(name, regex=False).any() for name in names)
-            assert not text.str.contains(r"\b(?:plt|pd)\b").any()
-
-
-@installed
-@pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_sentences_are_english_of_a_usual_length(real, task_name):
-    for frame in real[task_name].values():
-        lengths = frame["sentence"].str.split().str.len()
-        assert lengths.between(4, 40).all()
-        assert 8 < lengths.mean() < 14
-        assert frame["sentence"].map(str.isascii).all()
-
-
-@installed
-@pytest.mark.parametrize("task_name", TASK_NAMES)
-def test_the_splits_share_no_sentence_and_no_near_copy(real, task_name):
-    prints = [set(frame["sentence"].map(pydocs.fingerprint)) for frame in real[task_name].values()]
-    assert prints[0].isdisjoint(prints[1])
-
-
-@installed
-def test_neither_sentence_nor_function_gives_the_label_away(real):
-    for frame in real["docs_match"].values():
-        for column in ("sentence", "function"):
-            assert (frame.groupby(column)["label"].agg(["size", "sum"]) == [2, 1]).all(axis=None)
-    functions = [set(frame["function"]) for frame in real["docs_match"].values()]
-    assert functions[0].isdisjoint(functions[1])
-
-
-@installed
-def test_reading_an_installed_package_again_gives_the_same():
-    root = pydocs.locate("sqlalchemy")
-    first, second = (pydocs.docs_match(pydocs.corpus({"sqlalchemy": root})) for _ in range(2))
-    for split in first:
-        pd.testing.assert_frame_equal(first[split], second[split])

@@ -1,6 +1,5 @@
 """Tables and plots: exact numbers, exact columns, equal bytes, and errors that name what is missing."""
 
-import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -13,11 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.artifacts import Paths, ScoreFile, write_json, write_mask, write_scores
+from sensibert.analysis.layer_agreement import layer_agreements
+from sensibert.analysis.stability import Run, agreement, spearman_matrix
+from sensibert.config.grid import Cell, SearchedCell, TransferredCell
+from sensibert.config.methods import METHODS
+from sensibert.config.params import parse_params
+from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError, ParamsError
-from sensibert.layer_agreement import layer_agreements
-from sensibert.masks import Mask, ModuleKey
-from sensibert.params import Cell, SearchedCell, parse_params
+from sensibert.io import read_record, write_json, write_record
+from sensibert.models.mask import Mask, ModuleKey, write_mask
 from sensibert.report.comparison import COLUMNS, comparison_table, significance_table
 from sensibert.report.gather import (
     gather,
@@ -25,9 +28,10 @@ from sensibert.report.gather import (
     gather_deployed,
     gather_efforts,
     gather_masks,
-    gather_scores,
+    gather_searches,
     gather_transfers,
 )
+from sensibert.report.gather_stability import gather_scores
 from sensibert.report.plots import (
     kept_table,
     spaced,
@@ -39,7 +43,7 @@ from sensibert.report.stability import write_stability
 from sensibert.report.tables import write_tables
 from sensibert.report.trials import TRANSFER_COLUMNS, search_table, transfer_table
 from sensibert.results import Cost, Deployed, Effort, Result, Transferred, Trial
-from sensibert.stability import Run, agreement, spearman_matrix
+from sensibert.scoring.files import ScoreFile, ScoreOrigin, write_scores
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
 PRIMARY = {
@@ -78,9 +82,18 @@ def result_of(cell):
     total = OTHER + round(PRUNABLE * cell.budget)
     trainable = 3_330 if cell.method == "bitfit" else total
     metric = "matthews_correlation" if cell.task == "cola" else "accuracy"
-    sizes = (PRUNABLE, cell.budget, PRUNABLE, total, trainable)
-    passes = 1.0 if cell.method == "sensitivity" else 0.0
-    cost = Cost(*sizes, stored_parameters=trainable, extra_passes=passes, macs=1, tokens=20, model_bytes=4 * total)
+    cost = Cost(
+        trainable_parameters=trainable,
+        stored_parameters=trainable,
+        extra_passes=1.0 if cell.method == "sensitivity" else 0.0,
+        prunable_parameters=PRUNABLE,
+        prunable_kept=cell.budget,
+        encoder_parameters=PRUNABLE,
+        total_parameters=total,
+        macs=1,
+        tokens=20,
+        model_bytes=4 * total,
+    )
     return Result(*cell, {metric: values[cell.seed], "other": 1.0}, metric, 872, cost)
 
 
@@ -149,7 +162,7 @@ def test_methods_with_a_budget_of_trained_parameters_stand_behind_the_dense_ones
     ]  # fmt: skip
     assert table["vs_magnitude"][:6].isna().all()
     write_tables(table, *NOTHING_MORE, tmp_path)
-    assert "| lora        |    0.25% |" in (tmp_path / "table.md").read_text()
+    assert "| LoRA        |    0.25% |" in (tmp_path / "table.md").read_text()
 
 
 def test_a_difference_that_does_not_apply_is_empty():
@@ -201,9 +214,9 @@ def test_the_markdown_reads_well(tmp_path):
     assert "## cola" in lines
     for row in (
         "sensitivity|0.4×|**88.5 ± 0.7**|**71.0 ± 1.4**|79.8|−1.2|16.00 M|1|0.40×",  # noqa: RUF001
-        "bitfit|dense|88.5 ± 0.7|–|−2.5|100.0%|22.00 M|88.0 MB",  # noqa: RUF001
+        "BitFit|dense|88.5 ± 0.7|–|−2.5|100.0%|22.00 M|88.0 MB",  # noqa: RUF001
         "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|64.0 MB",  # noqa: RUF001
-        "bitfit|dense|3,330|3,330|0|1.00×|2.00 GB",  # noqa: RUF001
+        "BitFit|dense|3,330|3,330|0|1.00×|2.00 GB",  # noqa: RUF001
         "sensitivity|0.4×|16.00 M|16.00 M|1|0.40×|2.00 GB",  # noqa: RUF001
     ):
         assert row.split("|") in rows
@@ -259,8 +272,8 @@ def test_the_best_trial_of_each_search_is_shown_with_what_its_method_trains(tmp_
     assert searches["validation"].isna().tolist() == [False, True, True, False]
     write_tables(table_of(params()), searches, NOTHING_MORE[1], tmp_path)
     assert table_rows(tmp_path / "table.md")["Searched hyper-parameters"][1:] == [
-        ["sst2", "bitfit", "0", "3,330", "3", "32", "5e-05", "85.2", "84.5"],
-        ["sst2", "head_only", "1", "–", "1", "16", "0.0003", "80.0", "79.0"],  # noqa: RUF001
+        ["sst2", "BitFit", "0", "3,330", "3", "32", "5e-05", "85.2", "84.5"],
+        ["sst2", "head only", "1", "–", "1", "16", "0.0003", "80.0", "79.0"],  # noqa: RUF001
     ]
     assert r"\label{tab:search}" in (tmp_path / "table.tex").read_text()
 
@@ -316,7 +329,7 @@ def test_the_latencies_of_deployed_cells_are_read_and_none_may_be_missing(tmp_pa
     with pytest.raises(ArtifactError, match="has no latency of sst2-full-0; run `dvc repro`"):
         gather_deployed(paths, some)
     write_json(paths.bench, [{"model": "other"}])
-    with pytest.raises(ArtifactError, match="holds no latencies"):
+    with pytest.raises(ArtifactError, match=r"bench\.json is no record of the kind list\[.*Deployed\] \(0\.task"):
         gather_deployed(paths, some)
 
 
@@ -353,7 +366,7 @@ def test_one_seed_is_tested_by_mcnemar_where_answers_are_right_or_wrong():
 
 def write_grid(paths, some_params):
     for cell in some_params.cells():
-        write_json(paths.metrics(cell), result_of(cell).to_dict())
+        write_record(paths.metrics(cell), result_of(cell))
         write_json(paths.provenance("finetune", cell.name), asdict(effort_of(cell)) | {"started": "today"})
 
 
@@ -396,7 +409,7 @@ def test_the_result_of_another_cell_is_refused(tmp_path):
     paths, wanted = Paths("test", tmp_path), params()
     write_grid(paths, wanted)
     first, second = wanted.cells()[:2]
-    write_json(paths.metrics(first), result_of(second).to_dict())
+    write_record(paths.metrics(first), result_of(second))
     with pytest.raises(ArtifactError, match=f"holds the result of {second.name}, not of {first.name}"):
         gather(paths, wanted)
 
@@ -415,14 +428,40 @@ def test_damaged_files_are_named(tmp_path, content):
 
 
 def test_transfers_are_gathered_and_averaged(tmp_path):
-    paths, wanted = Paths("test", tmp_path), params(transfer={"tasks": ["sst2"], "to": ["imdb"]})
-    with pytest.raises(ArtifactError, match="no transfer for 1: sst2 to imdb"):
-        gather_transfers(paths, wanted)
-    entries = [Transferred("sst2", "full", 1.0, seed, "imdb", 80.0 + 2 * seed, 500) for seed in (0, 1)]
-    write_json(paths.transfer("sst2", "imdb"), [asdict(entry) for entry in entries])
-    (row,) = transfer_table(gather_transfers(paths, wanted)).to_dict("records")
+    paths, wanted = (
+        Paths("test", tmp_path),
+        params(transfer={"tasks": ["sst2"], "to": ["imdb"]}, criteria=["magnitude"]),
+    )
+    cells = wanted.cells()
+    first = TransferredCell(cells[0], "imdb")
+    for cell in cells:
+        entry = Transferred(*cell, "imdb", 80.0 + 2 * cell.seed, 500)
+        write_record(paths.transfer(TransferredCell(cell, "imdb")), entry)
+    gathered = gather_transfers(paths, wanted)
+    assert [entry.cell for entry in gathered] == cells
+    row, *others = transfer_table(gathered).to_dict("records")
     assert (row["task"], row["to"], row["method"], row["mean"], row["n"]) == ("sst2", "imdb", "full", 81.0, 2)
     assert row["std"] == pytest.approx(2**0.5, abs=1e-3)
+    assert [(row["method"], row["budget"]) for row in others] == [
+        ("bitfit", 1.0),
+        ("magnitude", 0.2),
+        ("magnitude", 0.4),
+    ]
+    paths.transfer(first).unlink()
+    with pytest.raises(ArtifactError, match="no transfer for 1: sst2-full-0-imdb; run `dvc repro`"):
+        gather_transfers(paths, wanted)
+
+
+def test_searches_are_gathered_with_what_their_best_model_reaches(tmp_path):
+    paths, wanted = Paths("test", tmp_path), params(search={"tasks": ["sst2"], "tuning": ["bitfit"], "seeds": [0, 1]})
+    cells, trials = wanted.searched_cells(), [Trial(0, 8, 1e-4, "complete", [70.0])]
+    write_json(paths.search(cells[0]) / "trials.json", [asdict(trial) for trial in trials])
+    write_json(paths.search(cells[0]) / "metrics.json", {"accuracy": 84.5})
+    with pytest.raises(ArtifactError, match="no search for 1: sst2-bitfit-1;"):
+        gather_searches(paths, wanted)
+    for name in ("trials.json", "metrics.json"):
+        write_json(paths.search(cells[1]) / name, [])
+    assert gather_searches(paths, wanted) == {cells[0]: (trials, {"accuracy": 84.5}), cells[1]: ([], [])}
 
 
 def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
@@ -433,9 +472,9 @@ def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
         write_mask(paths.mask(cell), mask)
     assert list(gather_masks(paths, wanted)) == [cell for cell in wanted.cells() if cell.is_pruned]
 
-    scores = ScoreFile(
-        {"sensitivity": {ModuleKey(0, "attention"): np.ones((2, 2))}}, {ModuleKey(0, "attention"): 3}, {}, {}
-    )
+    key = ModuleKey(0, "attention")
+    origin = ScoreOrigin("any", "sst2", seed=0, tokens=20, epoch=1, passes=1)
+    scores = ScoreFile({"sensitivity": {key: np.ones((2, 2))}}, {key: 3}, {}, {}, origin)
     for seed in (0, 1):
         write_scores(paths.rescored("sst2", seed, 1), scores)
     with pytest.raises(ArtifactError, match="no scores for 2: sst2 seed 0, epoch 2, sst2 seed 1, epoch 2;"):
@@ -478,7 +517,7 @@ def test_the_budget_curve_names_its_lines_and_units(tmp_path, seeds):
     cells = params(tasks=["sst2", "cola"], seeds=seeds).cells()
     folder = write_twice(tmp_path, lambda where: write_budget_curve([result_of(cell) for cell in cells], where))
     texts = texts_of(folder / "budget_curve.svg")
-    for text in ("sst2", "cola", "sensitivity", "magnitude", "dense, full", "dense, bitfit", "Accuracy (%)"):
+    for text in ("sst2", "cola", "sensitivity", "magnitude", "dense, full", "dense, BitFit", "Accuracy (%)"):
         assert text in texts
     assert "Budget: kept fraction of the prunable parameters" in texts
     curve = pd.read_csv(folder / "budget_curve.csv")
@@ -548,7 +587,43 @@ def test_names_that_do_not_overlap_do_not_move():
     assert spaced([0.0, 4.0], gap=10) == [-3.0, 7.0]
 
 
-def test_a_result_survives_its_file():
+def test_a_result_survives_its_file(tmp_path):
     result = result_of(Cell("sst2", "sensitivity", 0.4, 1))
-    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    write_record(tmp_path / "metrics.json", result)
+    assert read_record(tmp_path / "metrics.json", Result) == result
     assert result.primary == 89.0
+
+
+def test_tables_and_plots_name_a_method_by_its_title_and_files_by_its_name(tmp_path):
+    some = params(
+        criteria=["fisher", "mask"],
+        tuning=["full", "bitfit_frozen_classifier"],
+        peft=["spt_lora"],
+        peft_budgets=[0.01],
+        tasks=["sst2", "cola"],
+    )
+    names = ["fisher", "mask", "bitfit_frozen_classifier", "spt_lora"]
+    titles = ["Fisher", "learned mask", "BitFit, frozen classifier", "SPT-LoRA"]
+    assert [METHODS[name].title for name in names] == titles
+    table = table_of(some)
+    searches = search_table(
+        {SearchedCell("sst2", names[2], 0): ([Trial(0, 8, 1e-4, "complete", [7.0])], {"accuracy": 8.0})}
+    )
+    transfers = transfer_table([Transferred("sst2", name, 1.0, 0, "imdb", 80.0, 500) for name in names])
+    write_tables(table, searches, transfers, tmp_path)
+    write_budget_curve([result_of(cell) for cell in some.cells()], tmp_path)
+    write_kept_dimensions(masks_of(some), tmp_path)
+    write_stability_matrix({("sst2", "mask"): pd.DataFrame([[1.0]], index=["0"], columns=["0"])}, tmp_path)
+
+    for of_table in table_rows(tmp_path / "table.md").values():
+        assert not {cell for row in of_table for cell in row} & set(names)
+    for name in ("table.md", "table.tex"):
+        assert all(title in (tmp_path / name).read_text() for title in titles)
+    for name, texts in {
+        "budget_curve": {"Fisher", "learned mask", "dense, BitFit, frozen classifier", "dense, SPT-LoRA 1.00%"},
+        "kept_dimensions": {"sst2: Fisher", "cola: learned mask"},
+        "stability": {"sst2: learned mask"},
+    }.items():
+        assert texts <= set(texts_of(tmp_path / f"{name}.svg"))
+    for name, column in (("table", "method"), ("budget_curve", "method"), ("kept_dimensions", "criterion")):
+        assert set(pd.read_csv(tmp_path / f"{name}.csv")[column]) <= METHODS.keys()

@@ -8,13 +8,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
 from sensibert.errors import BackboneError, MaskError
-from sensibert.masks import Mask, make_mask
 from sensibert.models import architectures
 from sensibert.models.anatomy import anatomy_of, costs_of, features, grains_of, prunable_modules
 from sensibert.models.architectures import ANATOMIES
 from sensibert.models.backbones import load_model
 from sensibert.models.gates import masked
+from sensibert.models.mask import Mask
 from sensibert.models.slim import dense_config, slim
+from sensibert.scoring.ranking import make_mask
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,22 @@ def one_grain_each(model):
     return Mask(keep, costs_of(model))
 
 
-MASKS = {
+def heads_and_dimensions(model):
+    """A mask that drops a head, and dimensions of the others, of each module that may lose them."""
+    scores, grains, keep = scores_of(model, seed=1), grains_of(model), {}
+    for key, values in scores.items():
+        heads, size = values.shape
+        keep[key] = np.ones(values.shape, bool)
+        if grains[key].size == 1:
+            best = np.argsort(-values, axis=1)[:, : size // 2 + key.layer]
+            keep[key] = np.zeros(values.shape, bool)
+            np.put_along_axis(keep[key], best, True, axis=1)
+        if heads > 1 and grains[key].heads == 1:
+            keep[key][1 - key.layer] = False
+    return Mask(keep, costs_of(model))
+
+
+OTHER_MASKS = {
     "0.8": lambda model: cut(model, 0.8),
     "0.4": lambda model: cut(model, 0.4, seed=1),
     "0.4 per layer": lambda model: cut(model, 0.4, allocation="per_layer"),
@@ -54,9 +70,9 @@ MASKS = {
 }
 
 
-@pytest.fixture(params=MASKS)
-def mask(request, tiny_model):
-    return MASKS[request.param](tiny_model)
+@pytest.fixture
+def mask(tiny_model):
+    return heads_and_dimensions(tiny_model)
 
 
 def logits_of(model, batch):
@@ -75,12 +91,12 @@ def parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_the_slim_model_is_the_masked_model(tiny_model, batch, mask):
-    with masked(tiny_model, mask):
-        expected = logits_of(tiny_model, batch)
-    found = logits_of(slim(tiny_model, mask), batch)
+def assert_same_function(model, mask, batch):
+    with masked(model, mask):
+        expected = logits_of(model, batch)
+    found = logits_of(slim(model, mask), batch)
     assert (found - expected).abs().max() < 1e-5
-    assert (expected - logits_of(tiny_model, batch)).abs().max() > 1e-2  # the mask does something
+    assert (expected - logits_of(model, batch)).abs().max() > 1e-2  # the mask does something
 
 
 def by_output(linear):
@@ -92,26 +108,27 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
-def test_the_gradients_of_the_shared_parameters_agree(tiny_model, batch, mask):
-    small = slim(tiny_model, mask)
-    with masked(tiny_model, mask):
-        tiny_model(**batch).loss.backward()
+def assert_same_gradients(model, mask, batch):
+    """The gradients of the parameters that both models hold."""
+    small = slim(model, mask)
+    with masked(model, mask):
+        model(**batch).loss.backward()
     small(**batch).loss.backward()
-    dense, dense_modules = dict(tiny_model.named_parameters()), prunable_modules(tiny_model)
+    dense, dense_modules = dict(model.named_parameters()), prunable_modules(model)
     compared = set()
     for key, module in prunable_modules(small).items():
         kept = torch.from_numpy(mask.keep[key].reshape(-1))
-        for rows, linear in module.rows.items():
-            dense_linear, in_blocks = dense_modules[key].rows[rows], kept.repeat(rows.blocks)
+        for projection, linear in module.input_projections.items():
+            dense_linear, in_blocks = dense_modules[key].input_projections[projection], kept.repeat(projection.blocks)
             # A slim layer holds these rows times a factor.
-            factor = (module.shape.size / dense_modules[key].shape.size) ** 0.5 if rows.in_scores else 1
+            factor = (module.shape.size / dense_modules[key].shape.size) ** 0.5 if projection.in_scores else 1
             close(by_output(linear) * factor, by_output(dense_linear)[in_blocks])
             compared.add(linear.weight)
             if linear.bias is not None:
                 close(linear.bias.grad * factor, dense_linear.bias.grad[in_blocks])
                 compared.add(linear.bias)
-        close(by_output(module.column), by_output(dense_modules[key].column)[:, kept])
-        compared.add(module.column.weight)
+        close(by_output(module.output_projection), by_output(dense_modules[key].output_projection)[:, kept])
+        compared.add(module.output_projection.weight)
     others = {name: parameter for name, parameter in small.named_parameters() if parameter not in compared}
     assert others.keys() < dense.keys()
     for name, parameter in others.items():
@@ -121,23 +138,62 @@ def test_the_gradients_of_the_shared_parameters_agree(tiny_model, batch, mask):
             close(parameter.grad, dense[name].grad)
 
 
-def test_the_predicted_parameters_are_the_counted_ones(tiny_model, mask):
-    removed = parameters(tiny_model) - parameters(slim(tiny_model, mask))
+def assert_predicted_parameters(model, mask):
+    removed = parameters(model) - parameters(slim(model, mask))
     assert removed == mask.dense_cost - mask.kept_cost > 0
 
 
-def test_the_slim_model_survives_saving(tiny_model, batch, mask, tmp_path):
-    small = slim(tiny_model, mask)
-    small.save_pretrained(tmp_path)
-    loaded = load_model(tmp_path)
+def assert_survives_saving(model, mask, batch, folder):
+    small = slim(model, mask)
+    small.save_pretrained(folder)
+    loaded = load_model(folder)
     assert same_weights(loaded, small)
     # The weights of a file may lie less aligned in memory, where other instructions multiply them.
     assert (logits_of(loaded.eval(), batch) - logits_of(small, batch)).abs().max() < 1e-6
     assert type(loaded) is type(small)
     assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
     added = {"architectures", "dtype", "_name_or_path", "transformers_version"}
-    found, expected = dense_config(loaded).to_dict(), tiny_model.config.to_dict()
+    found, expected = dense_config(loaded).to_dict(), model.config.to_dict()
     assert {k: v for k, v in found.items() if k not in added} == {k: v for k, v in expected.items() if k not in added}
+
+
+def assert_others_do_not_matter(model, mask, batch, examples):
+    """Neither the other examples of a batch nor its padding."""
+    small = slim(model, mask)
+    together = logits_of(small, batch)
+    for row, example in enumerate(examples):
+        assert (together[row] - logits_of(small, example)[0]).abs().max() < 1e-5
+
+
+def test_the_slim_model_is_the_masked_model(tiny_model, batch, mask):
+    assert_same_function(tiny_model, mask, batch)
+
+
+def test_the_gradients_of_the_shared_parameters_agree(tiny_model, batch, mask):
+    assert_same_gradients(tiny_model, mask, batch)
+
+
+def test_the_predicted_parameters_are_the_counted_ones(tiny_model, mask):
+    assert_predicted_parameters(tiny_model, mask)
+
+
+def test_the_slim_model_survives_saving(tiny_model, batch, mask, tmp_path):
+    assert_survives_saving(tiny_model, mask, batch, tmp_path)
+
+
+def test_the_other_examples_of_a_batch_and_its_padding_do_not_change_a_slim_model(tiny_model, batch, examples, mask):
+    assert_others_do_not_matter(tiny_model, mask, batch, examples)
+
+
+@pytest.mark.parametrize("name", OTHER_MASKS)
+@pytest.mark.parametrize("tiny_model", ["bert"], indirect=True)
+def test_all_of_this_holds_for_every_kind_of_mask(tiny_model, batch, examples, name, tmp_path):
+    mask = OTHER_MASKS[name](tiny_model)
+    assert_same_function(tiny_model, mask, batch)
+    assert_same_gradients(tiny_model, mask, batch)
+    assert_predicted_parameters(tiny_model, mask)
+    assert_survives_saving(tiny_model, mask, batch, tmp_path)
+    assert_others_do_not_matter(tiny_model, mask, batch, examples)
 
 
 def test_a_mask_of_ones_is_the_identity(tiny_model, batch):
@@ -166,15 +222,10 @@ def test_whole_heads_are_dropped(tiny_model):
         if key.group == "attention":
             heads, size = prunable_modules(tiny_model)[key].shape
             assert module.shape == (heads - 1, size)
-            widths = {features(linear)[1] // rows.blocks for rows, linear in module.rows.items()}
-            assert widths == {(heads - 1) * size} == {features(module.column)[0]}
-
-
-def test_the_other_examples_of_a_batch_and_its_padding_do_not_change_a_slim_model(tiny_model, batch, examples, mask):
-    small = slim(tiny_model, mask)
-    together = logits_of(small, batch)
-    for row, example in enumerate(examples):
-        assert (together[row] - logits_of(small, example)[0]).abs().max() < 1e-5
+            widths = {
+                features(linear)[1] // projection.blocks for projection, linear in module.input_projections.items()
+            }
+            assert widths == {(heads - 1) * size} == {features(module.output_projection)[0]}
 
 
 def test_a_slim_model_can_be_made_smaller_again(tiny_model, batch, tmp_path):

@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.artifacts import ScoreFile
-from sensibert.errors import ArtifactError
-from sensibert.masks import ModuleKey, make_mask
-from sensibert.params import parse_params
-from sensibert.stability import (
+from sensibert.analysis.stability import (
     COLUMNS,
     Run,
     agreement,
@@ -25,6 +21,11 @@ from sensibert.stability import (
     verdict,
     verdicts,
 )
+from sensibert.config.params import parse_params
+from sensibert.errors import ArtifactError
+from sensibert.models.mask import ModuleKey
+from sensibert.scoring.files import ScoreFile, ScoreOrigin
+from sensibert.scoring.ranking import make_mask
 
 ATTENTION, FEED_FORWARD = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward")
 COSTS = {
@@ -39,6 +40,10 @@ def scores(seed, noise=0.0):
     common, own = np.random.default_rng(99), np.random.default_rng(seed)
     shapes = {key: (2, 8) if key.group == "attention" else (1, 40) for key in COSTS}
     return {key: common.lognormal(size=shape) * np.exp(noise * own.normal(size=shape)) for key, shape in shapes.items()}
+
+
+def score_file(run, **by_criterion):
+    return ScoreFile(by_criterion, COSTS, {}, {}, ScoreOrigin("any", "sst2", run.seed, 27, run.epoch, run.epoch))
 
 
 def mask_of(values, budget):
@@ -167,9 +172,7 @@ def test_spearman_matrix_is_symmetric_with_ones_on_the_diagonal():
 
 def test_stability_table_uses_the_masks_of_the_pipeline():
     wanted = params(criteria=["sensitivity", "mask"])
-    passes = {
-        "sst2": {run: ScoreFile({"sensitivity": s, "mask": s}, COSTS, {}, {}) for run, s in runs(noise=0.8).items()}
-    }
+    passes = {"sst2": {run: score_file(run, sensitivity=s, mask=s) for run, s in runs(noise=0.8).items()}}
     table = stability_table(passes, wanted)
     assert tuple(table.columns) == COLUMNS
     assert table.groupby(["task", "criterion"]).size().to_dict() == {("sst2", "sensitivity"): 24, ("sst2", "mask"): 24}
@@ -187,7 +190,7 @@ def test_stability_table_uses_the_masks_of_the_pipeline():
 
 
 def test_a_pass_without_the_criterion_is_refused():
-    passes = {"sst2": {run: ScoreFile({"fisher": s}, COSTS, {}, {}) for run, s in runs(noise=0.1).items()}}
+    passes = {"sst2": {run: score_file(run, fisher=s) for run, s in runs(noise=0.1).items()}}
     with pytest.raises(ArtifactError, match="seed 0, epoch 1 has no scores for sensitivity; it has fisher"):
         stability_table(passes, params())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.statistics import mcnemar, paired_difference, spread
+from sensibert.analysis.statistics import mcnemar, paired_difference, spread
 
 
 def test_spread_is_the_sample_standard_deviation():

@@ -1,4 +1,4 @@
-from sensibert.timing import interleaved_medians
+from sensibert.compute.timing import interleaved_medians
 
 
 def test_candidates_take_turns_and_warmup_rounds_do_not_count():

@@ -1,4 +1,4 @@
-"""Every tuning method on every tiny model: exact counts, untouched parameters, and what is special to each."""
+"""Every tuning method on tiny models: exact counts, untouched parameters, and what is special to each."""
 
 import copy
 
@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from sensibert.encoding import Collator
+from sensibert.config.method_settings import LayerParams, MethodParams, SptParams, SurgicalParams
+from sensibert.config.methods import METHODS, names
+from sensibert.data.encoding import Collator, collator
+from sensibert.data.tasks import TASKS
 from sensibert.errors import TuningError
 from sensibert.models.anatomy import layers_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
-from sensibert.params import LayerParams, MethodParams, SptParams, SurgicalParams, TrainingParams
-from sensibert.tasks import TASKS
-from sensibert.training import fine_tune
-from sensibert.tuning import BIAS_METHODS, PEFT_METHODS, TUNING_METHODS, attach
-from sensibert.tuning.allocation import allocate
-from sensibert.tuning.base import Context, allowance, backbone_size, classifier_parameters
-from sensibert.tuning.spt import taylor_sensitivity
-from sensibert.tuning.surgical import layer_fisher, rank
+from sensibert.training.attach import TuningContext, allowance, backbone_size, classifier_parameters
+from sensibert.tuning.parts.allocation import allocate
+from sensibert.tuning.parts.layer_fisher import layer_fisher
+from sensibert.tuning.parts.layer_order import rank
+from sensibert.tuning.parts.spt import taylor_sensitivity
 
-METHODS = [*TUNING_METHODS, *PEFT_METHODS]
+TUNING = names("tuning", "peft")
+PEFT = names("peft")
 RATE = 1e-2
 SETTINGS = {
     "surgical": SurgicalParams(learning_rate=RATE, layers=1, samples=6),
@@ -37,6 +38,15 @@ TOKENIZER = load_tokenizer("tiny-bert")
 
 def settings_of(method):
     return SETTINGS.get(method, MethodParams(learning_rate=RATE))
+
+
+def attach(model, method, examples=(), tokenizer=TOKENIZER, budget=1.0, seed=0, settings=None):
+    context = TuningContext(list(examples), tokenizer, settings or settings_of(method), budget, seed)
+    return METHODS[method].implementation(model, context)
+
+
+def new_model(task="sst2"):
+    return load_backbone("tiny-bert", TASKS[task], seed=0)
 
 
 def trained(model):
@@ -81,33 +91,28 @@ CLASSIFIER = 2 * 128 + 2
     ],
 )
 def test_the_trained_parameters_of_bert_tiny(bert_tiny, method, expected):
-    attach(bert_tiny, method, Context([], TOKENIZER, settings_of(method), budget=0.001, seed=0))
+    attach(bert_tiny, method, budget=0.001)
     assert count(trained(bert_tiny)) == expected
 
 
 def test_bitfit_trains_all_biases_and_the_classifier(bert_tiny):
     biases = {name for name, _ in bert_tiny.named_parameters() if name.endswith(".bias")}
     assert len(biases) == 1 + 2 * 8 + 2  # embeddings; six linears and two norms per layer; pooler and classifier
-    context = Context([], TOKENIZER, settings_of("bitfit"), budget=1.0, seed=0)
-    attach(bert_tiny, "bitfit_frozen_classifier", context)
+    attach(bert_tiny, "bitfit_frozen_classifier")
     assert trained(bert_tiny).keys() == biases
-    attach(bert_tiny, "bitfit", context)
+    attach(bert_tiny, "bitfit")
     assert trained(bert_tiny).keys() == biases | {"classifier.weight"}
 
 
 def test_lora_updates_query_and_value(bert_tiny):
-    attach(bert_tiny, "lora", Context([], TOKENIZER, settings_of("lora"), budget=0.001, seed=0))
+    attach(bert_tiny, "lora", budget=0.001)
     updated = {name.partition(".lora_")[0] for name in trained(bert_tiny)} - classifier_parameters(bert_tiny)
     attention = [f"bert.encoder.layer.{layer}.attention.self" for layer in range(2)]
     assert updated == {f"{module}.{projection}" for module in attention for projection in ("query", "value")}
 
 
 def test_bitfit_of_query_and_mlp_trains_these_biases(bert_tiny):
-    attach(
-        bert_tiny,
-        "bitfit_query_mlp_frozen_classifier",
-        Context([], TOKENIZER, settings_of("bitfit"), budget=1.0, seed=0),
-    )
+    attach(bert_tiny, "bitfit_query_mlp_frozen_classifier")
     parts = ("attention.self.query", "intermediate.dense")
     biases = {f"bert.encoder.layer.{layer}.{part}.bias" for layer in range(2) for part in parts}
     assert trained(bert_tiny).keys() == biases | {"classifier.bias"}
@@ -115,11 +120,11 @@ def test_bitfit_of_query_and_mlp_trains_these_biases(bert_tiny):
 
 def test_the_choice_of_a_method_does_not_depend_on_an_earlier_one(bert_tiny):
     for method in ("bitfit", "full"):
-        attach(bert_tiny, method, Context([], TOKENIZER, settings_of(method), budget=1.0, seed=0))
+        attach(bert_tiny, method)
     assert trained(bert_tiny).keys() == dict(bert_tiny.named_parameters()).keys()
 
 
-# ── the shared matrix: every method on every architecture ─────────────────────────────────────────
+# ── the shared matrix: attach and one optimizer step ──────────────────────────────────────────────
 
 
 @pytest.fixture
@@ -139,60 +144,100 @@ def tokenizer(batch):
     return None if "pixel_values" in batch else TOKENIZER
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_what_trains_changes_and_the_rest_keeps_its_bits(method, tiny_model, batch, rows, tokenizer, tmp_path):
-    dense = copy.deepcopy(tiny_model)
-    settings = TrainingParams(epochs=1, batch_size=4, precision="fp32", weight_decay=0.0)
-    arguments = {"method": method, "options": settings_of(method), "budget": BUDGET, "seed": 0}
-    if method in BIAS_METHODS and not has_biases(tiny_model):
+def one_step(model, batch):
+    """AdamW without decay: whatever has a gradient changes, and nothing else."""
+    torch.manual_seed(0)
+    model.train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.0)
+    loss = model(**batch).loss
+    loss.backward()
+    optimizer.step()
+    model.zero_grad()
+    model.eval()
+    return loss.item()
+
+
+def logits_of(model, batch):
+    with torch.no_grad():
+        return model.eval()(**batch).logits
+
+
+def changed_entries(before, after):
+    """Parameter of both models that changed -> how many of its entries."""
+    differences = {name: int((before[name] != after[name]).sum()) for name in before}
+    return {name: entries for name, entries in differences.items() if entries}
+
+
+METHODS_IN_PLACE = ["full", "bitfit_frozen_classifier", "bitfit_query_mlp", "surgical"]
+"""Between them all that methods ask of an architecture: its classifier, its biases, its projections, its layers."""
+
+
+@pytest.mark.parametrize("method", METHODS_IN_PLACE)
+def test_what_trains_changes_and_the_rest_keeps_its_bits(method, tiny_model, batch, rows, tokenizer):
+    check_in_place(method, tiny_model, batch, rows, tokenizer)
+
+
+@pytest.mark.parametrize("tiny_model", ["bert", "modernbert without biases"], indirect=True)
+@pytest.mark.parametrize("method", [method for method in names("tuning") if method not in METHODS_IN_PLACE])
+def test_what_the_other_methods_train_changes_too(method, tiny_model, batch, rows, tokenizer):
+    check_in_place(method, tiny_model, batch, rows, tokenizer)
+
+
+def check_in_place(method, model, batch, rows, tokenizer):
+    if METHODS[method].trains_biases and not has_biases(model):
         with pytest.raises(TuningError, match="has none"):
-            fine_tune(tiny_model, rows, tokenizer, settings, **arguments, checkpoints=tmp_path / "checkpoints")
+            attach(model, method, rows, tokenizer)
         return
-    result = fine_tune(tiny_model, rows, tokenizer, settings, **arguments, checkpoints=tmp_path / "checkpoints")
-    before, after = dict(dense.named_parameters()), dict(tiny_model.named_parameters())
-    added = after.keys() - before.keys()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    entries = sum(int((before[name] != after[name]).sum()) for name in changed) + sum(after[n].numel() for n in added)
-    classifier = classifier_parameters(dense)
-    if method in PEFT_METHODS:
-        linears = {f"{name}.weight" for name in linear_names(dense)}
-        assert changed <= linears | classifier
-        in_classifier = sum(before[name].numel() for name in classifier)
-        assert result.trainable_parameters - in_classifier <= allowance(dense, BUDGET)
-        if result.chosen.get("sparse"):  # else every matrix has its module, and there is nothing left to train
-            assert result.trainable_parameters - in_classifier == allowance(dense, BUDGET)
-    else:
-        assert changed == trained(tiny_model).keys()
-        assert result.trainable_parameters == count(trained(tiny_model))
-    assert (added != set()) == ("adapter" in method and (method == "adapter" or bool(result.chosen["structured"])))
-    if method in ("adapter", "spt_adapter"):
-        assert entries <= result.trainable_parameters
-    assert result.stored_parameters <= backbone_size(dense) + count({n: before[n] for n in classifier}) + sum(
-        after[name].numel() for name in added
-    )
-    assert result.stored_parameters >= result.trainable_parameters
-    assert (result.extra_passes > 0) == (method in ("surgical", "spt_lora", "spt_adapter"))
-    assert not any("parametrizations" in name or "lora" in name for name in tiny_model.state_dict())
+    before = copy.deepcopy(dict(model.named_parameters()))
+    attached = attach(model, method, rows, tokenizer)
+    one_step(model, batch)
+    attached.merge()
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    assert changed_entries(before, after).keys() == trained(model).keys()
+    assert (attached.extra_passes > 0) == (method == "surgical")
 
 
-@pytest.mark.parametrize("method", PEFT_METHODS)
-def test_a_merged_model_is_the_tuned_one_and_comes_back_from_its_folder(
+@pytest.mark.parametrize("method", PEFT)
+def test_a_method_with_a_budget_meets_it_and_its_merged_model_is_the_tuned_one(
     method, tiny_model, batch, rows, tokenizer, tmp_path
 ):
-    context = Context(rows, tokenizer, settings_of(method), BUDGET, seed=0)
-    attached = attach(tiny_model, method, context)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in trained(tiny_model).values():
-            parameter.add_(torch.randn(parameter.shape), alpha=0.05)
-        tuned = tiny_model.eval()(**batch).logits
+    dense = copy.deepcopy(tiny_model)
+    before, classifier = dict(dense.named_parameters()), classifier_parameters(dense)
+    linears = {f"{name}.weight" for name in linear_names(dense)}
+    attached = attach(tiny_model, method, rows, tokenizer, BUDGET)
+    training, chosen = trained(tiny_model), attached.chosen
+    trainable = count(training) - sum(before[name].numel() for name in classifier)
+    assert classifier <= training.keys()
+    assert 0 < trainable <= allowance(dense, BUDGET)
+    if chosen.get("sparse"):  # else every matrix has its module, and there is nothing left to train
+        assert trainable == allowance(dense, BUDGET)
+    assert (attached.extra_passes > 0) == method.startswith("spt")
+    # All that trains lies in the state dict, so a checkpoint holds it.
+    assert training.keys() <= tiny_model.state_dict().keys()
+
+    one_step(tiny_model, batch)
+    tuned = logits_of(tiny_model, batch)
+    assert not torch.allclose(tuned, logits_of(dense, batch), atol=1e-2)
     attached.merge()
-    with torch.no_grad():
-        torch.testing.assert_close(tiny_model(**batch).logits, tuned, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits_of(tiny_model, batch), tuned, rtol=1e-4, atol=1e-5)
+
+    after = dict(tiny_model.named_parameters())
+    changed, added = changed_entries(before, after), after.keys() - before.keys()
+    assert before.keys() <= after.keys()
+    assert classifier <= changed.keys() <= linears | classifier
+    assert (added != set()) == ("adapter" in method and (method == "adapter" or bool(chosen["structured"])))
+    if method in ("adapter", "spt_adapter"):
+        entries = sum(changed.values()) + sum(after[name].numel() for name in added)
+        assert entries <= count(training)
+    assert not any("parametrizations" in name or "lora" in name for name in tiny_model.state_dict())
+    assert not any(
+        isinstance(module, torch.nn.utils.parametrize.ParametrizationList) for module in tiny_model.modules()
+    )
+
     tiny_model.save_pretrained(tmp_path)
-    loaded = load_model(tmp_path).eval()
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(**batch).logits, tuned, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits_of(load_model(tmp_path), batch), tuned, rtol=1e-4, atol=1e-5)
 
 
 def has_biases(model):
@@ -201,38 +246,48 @@ def has_biases(model):
 
 
 def linear_names(model):
-    names = {module: name for name, module in model.named_modules()}
-    modules = prunable_modules(model).values()
-    return [names[linear] for module in modules for linear in (*module.rows.values(), module.column)]
+    by_module = {module: name for name, module in model.named_modules()}
+    return [by_module[linear] for module in prunable_modules(model).values() for linear in module.linears]
 
 
-# ── resuming ──────────────────────────────────────────────────────────────────────────────────────
+TEXTS = [{"input_ids": [2, 10 + row % 7, 3], "labels": row % 2} for row in range(16)]
 
 
-@pytest.mark.parametrize("method", PEFT_METHODS)
-def test_the_same_seed_gives_the_same_bits(method, tmp_path):
-    examples = [{"input_ids": [2, 10 + row % 7, 3], "labels": row % 2} for row in range(16)]
-    settings = TrainingParams(epochs=1, batch_size=8, precision="fp32")
-    models = []
+@pytest.mark.parametrize("method", TUNING)
+def test_the_seed_alone_decides_what_a_method_attaches(method):
+    """A run that resumes attaches anew, and its checkpoint has to fit what it attached."""
+    found = []
     for _ in range(2):
-        model = load_backbone("tiny-bert", TASKS["sst2"], seed=0)
-        options = {"method": method, "options": settings_of(method), "budget": BUDGET, "seed": 0}
-        fine_tune(model, examples, TOKENIZER, settings, **options, checkpoints=tmp_path / "checkpoints")
-        models.append(model.state_dict())
-    assert models[0].keys() == models[1].keys()
-    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+        torch.rand(1)  # another random state; fine-tuning sets the seed before it attaches
+        model = new_model()
+        torch.manual_seed(0)
+        attached = attach(model, method, TEXTS, budget=0.1)
+        found.append((model.state_dict(), trained(model).keys(), attached.chosen, attached.extra_passes))
+    assert found[0][1:] == found[1][1:]
+    assert found[0][0].keys() == found[1][0].keys()
+    assert all(torch.equal(value, found[1][0][name]) for name, value in found[0][0].items())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_tunes_a_regression(method, tmp_path):
-    model = load_backbone("tiny-bert", TASKS["stsb"], seed=0)
+def test_the_seed_draws_the_random_layers():
+    config = BertConfig(hidden_size=8, num_hidden_layers=12, num_attention_heads=2, intermediate_size=8, vocab_size=9)
+    model = AutoModelForSequenceClassification.from_config(config)
+    settings = LayerParams(learning_rate=RATE, layers=4)
+    chosen = [attach(model, "random_layers", seed=seed, settings=settings).chosen["layers"] for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert all(len(set(layers)) == 4 and set(layers) <= set(range(12)) for layers in chosen)
+    assert attach(model, "last_layers", settings=settings).chosen == {"layers": [8, 9, 10, 11]}
+
+
+@pytest.mark.parametrize("method", ["full", "surgical", "spt_lora", "spt_adapter"])
+def test_methods_that_look_at_the_labels_tune_a_regression_too(method):
+    model = new_model("stsb")
     rows = [{"input_ids": [2, 10 + row % 4, 3], "labels": float(row % 4)} for row in range(16)]
-    settings = TrainingParams(epochs=2, batch_size=8, precision="fp32")
-    arguments = {"method": method, "options": settings_of(method), "budget": 0.1, "seed": 0}
-    before = copy.deepcopy(model.state_dict())
-    result = fine_tune(model, rows, TOKENIZER, settings, **arguments, checkpoints=tmp_path / "checkpoints")
-    assert all(np.isfinite(point["loss"]) for point in result.log)
-    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)
+    before = copy.deepcopy(dict(model.named_parameters()))
+    attached = attach(model, method, rows, budget=0.1)
+    losses = [one_step(model, collator(TOKENIZER)(rows)) for _ in range(2)]
+    attached.merge()
+    assert all(np.isfinite(loss) for loss in losses)
+    assert changed_entries(before, dict(model.named_parameters()))
 
 
 # ── too much asked ────────────────────────────────────────────────────────────────────────────────
@@ -240,18 +295,17 @@ def test_every_method_tunes_a_regression(method, tmp_path):
 
 @pytest.mark.parametrize("method", ["lora", "adapter"])
 def test_a_budget_below_rank_one_is_refused(method):
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0)
+    model = new_model()
     with pytest.raises(
         TuningError, match=r"rank 1 would train [\d,]+ parameters, and the budget allows 2; .*peft_budgets"
     ):
-        attach(model, method, Context([], TOKENIZER, settings_of(method), 2.5 / backbone_size(model), seed=0))
+        attach(model, method, budget=2.5 / backbone_size(model))
 
 
 def test_more_layers_than_there_are_is_refused():
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0)
-    context = Context([], TOKENIZER, LayerParams(learning_rate=RATE, layers=3), 1.0, seed=0)
+    model = new_model()
     with pytest.raises(TuningError, match="layers: 3 are to be tuned, and the model has 2"):
-        attach(model, "last_layers", context)
+        attach(model, "last_layers", settings=LayerParams(learning_rate=RATE, layers=3))
 
 
 # ── surgical fine-tuning ──────────────────────────────────────────────────────────────────────────
@@ -259,7 +313,7 @@ def test_more_layers_than_there_are_is_refused():
 
 @pytest.mark.parametrize("per_parameter", [False, True])
 def test_layer_fisher_is_the_mean_squared_gradient_of_single_examples(per_parameter):
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0).eval()
+    model = new_model().eval()
     examples = [{"input_ids": [2, 10 + row, 11, 3], "labels": row % 2} for row in range(5)]
     found = layer_fisher(model, examples, TOKENIZER, per_parameter=per_parameter)
     expected = np.zeros(len(layers_of(model)))
@@ -274,7 +328,7 @@ def test_layer_fisher_is_the_mean_squared_gradient_of_single_examples(per_parame
 
 
 def test_ranking_layers_leaves_the_model_as_it_was():
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0).train()
+    model = new_model().train()
     model.classifier.requires_grad_(False)
     weights = copy.deepcopy(model.state_dict())
     layer_fisher(model, [{"input_ids": [2, 9, 3], "labels": 1}], TOKENIZER)
@@ -289,10 +343,10 @@ def test_layers_are_ranked_from_the_largest_score():
 
 
 def test_surgical_trains_the_layer_with_the_most_information():
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0)
+    model = new_model()
     examples = [{"input_ids": [2, 10 + row, 11, 3], "labels": row % 2} for row in range(6)]
     scores = layer_fisher(model, examples, TOKENIZER)
-    attached = attach(model, "surgical", Context(examples, TOKENIZER, settings_of("surgical"), 1.0, seed=0))
+    attached = attach(model, "surgical", examples)
     assert attached.chosen == {"layers": [int(scores.argmax())]}
     assert attached.extra_passes == 1.0
 
@@ -301,7 +355,7 @@ def test_surgical_trains_the_layer_with_the_most_information():
 
 
 def test_taylor_sensitivity_is_the_sum_of_the_squared_gradients_of_the_batches():
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0).eval()
+    model = new_model().eval()
     examples = [{"input_ids": [2, 10 + row, 11, 3], "labels": row % 2} for row in range(4)]
     linear = layers_of(model)[0].intermediate.dense
     found = taylor_sensitivity(model, {"dense": linear}, examples, TOKENIZER, batch_size=2)["dense"]
@@ -313,21 +367,26 @@ def test_taylor_sensitivity_is_the_sum_of_the_squared_gradients_of_the_batches()
     torch.testing.assert_close(found, expected)
 
 
-def test_sparse_updates_touch_only_their_entries(tmp_path):
-    model = load_backbone("tiny-bert", TASKS["sst2"], seed=0)
-    before = copy.deepcopy(model.state_dict())
+def test_sparse_updates_touch_only_their_entries():
+    model = new_model()
+    before = copy.deepcopy(dict(model.named_parameters()))
     examples = [{"input_ids": [2, 10 + row % 7, 3], "labels": row % 2} for row in range(32)]
     options = SptParams(learning_rate=RATE, samples=8, batch_size=4, threshold=10**9)  # no matrix has so many
-    settings = TrainingParams(epochs=2, batch_size=8, precision="fp32", weight_decay=0.5)
-    arguments = {"method": "spt_lora", "options": options, "budget": 0.01, "seed": 0, "checkpoints": tmp_path / "c"}
-    result = fine_tune(model, examples, TOKENIZER, settings, **arguments)
-    assert result.chosen["structured"] == []
+    attached = attach(model, "spt_lora", examples, budget=0.01, settings=options)
+    assert attached.extra_passes == 8 / 32
+    optimizer = torch.optim.AdamW(trained(model).values(), lr=RATE, weight_decay=0.5)
+    for _ in range(2):
+        model(**Collator(TOKENIZER)(examples)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    attached.merge()
+    assert attached.chosen["structured"] == []
     changed = {
-        name: int((value != before[name]).sum())
-        for name, value in model.state_dict().items()
-        if not name.startswith("classifier") and not torch.equal(value, before[name])
+        name: entries
+        for name, entries in changed_entries(before, dict(model.named_parameters())).items()
+        if not name.startswith("classifier")
     }
-    assert changed == {f"{name}.weight": entries for name, entries in result.chosen["sparse"].items()}
+    assert changed == {f"{name}.weight": entries for name, entries in attached.chosen["sparse"].items()}
     assert sum(changed.values()) == int(0.01 * backbone_size(model))
 
 

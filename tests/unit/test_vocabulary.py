@@ -32,13 +32,13 @@ from transformers import (
 )
 from transformers.tokenization_python import PreTrainedTokenizer
 
+from sensibert.data.tasks import TASKS
+from sensibert.deploy.vocabulary import TrimReport, coverage, trim_vocabulary
 from sensibert.errors import BackboneError, DataError
-from sensibert.masks import make_mask
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import MINILM, TINY, load_backbone, load_model, load_tokenizer
 from sensibert.models.slim import is_slim, slim
-from sensibert.tasks import TASKS
-from sensibert.vocabulary import TrimReport, coverage, trim_vocabulary
+from sensibert.scoring.ranking import make_mask
 
 FOREIGN = ["naïve café, où ça?", "Привет, мир", "東京 は 首都", "🙂 emoji 🙃", "a [MASK] <mask> b", "x" * 150, "", "  "]
 LINES = [
@@ -359,29 +359,25 @@ def with_vocabulary(model, tokenizer):
 TEXTS = [text for text in COVERED if len(text) < 60][:8]
 
 
-def test_the_logits_are_the_same_bits(tiny_model):
-    tokenizer = bert()
-    model = with_vocabulary(tiny_model, tokenizer)
-    found = trim_vocabulary(model, tokenizer, COVERED)
-    assert torch.equal(logits(found.model, found.tokenizer, TEXTS), logits(model, tokenizer, TEXTS))
-    pairs = TEXTS[::-1]
-    assert torch.equal(logits(found.model, found.tokenizer, TEXTS, pairs), logits(model, tokenizer, TEXTS, pairs))
-
-
 def saved_and_loaded(found, folder):
     found.model.save_pretrained(folder)
     found.tokenizer.save_pretrained(folder)
     return load_model(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
-def test_a_slim_model_saves_and_loads(tiny_model, tmp_path):
+def test_the_logits_are_the_same_bits_and_a_slim_model_saves_and_loads(tiny_model, tmp_path):
     tokenizer = bert()
     dense = with_vocabulary(tiny_model, tokenizer)
-    model = slim(dense, make_mask(scores_of(dense), costs_of(dense), 0.6, grains=grains_of(dense)))
-    again, its_tokenizer = saved_and_loaded(trim_vocabulary(model, tokenizer, COVERED), tmp_path)
+    small = slim(dense, make_mask(scores_of(dense), costs_of(dense), 0.6, grains=grains_of(dense)))
+    for model in (dense, small):
+        found = trim_vocabulary(model, tokenizer, COVERED)
+        for pairs in (None, TEXTS[::-1]):
+            after, before = logits(found.model, found.tokenizer, TEXTS, pairs), logits(model, tokenizer, TEXTS, pairs)
+            assert torch.equal(after, before)
+    again, its_tokenizer = saved_and_loaded(found, tmp_path)
     assert is_slim(again)
     assert again.config.vocab_size == len(its_tokenizer) < len(tokenizer)
-    assert torch.equal(logits(again, its_tokenizer, TEXTS), logits(model, tokenizer, TEXTS))
+    assert torch.equal(logits(again, its_tokenizer, TEXTS), logits(small, tokenizer, TEXTS))
 
 
 @every_kind

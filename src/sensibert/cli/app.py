@@ -50,7 +50,7 @@ def main(
     sensibert compress       make a model smaller, in one command
     sensibert score, mask    its first steps alone: one scoring, a mask for any budget
     sensibert evaluate       metrics of a model on labelled data
-    sensibert bench          how fast models answer, against each other
+    sensibert bench          how fast models answer, compared in one run
     sensibert export         ONNX and INT8, checked
 
     \b

@@ -21,9 +21,13 @@ def profile(
     data and reports of the others stay where they are. Edits of params.yaml are never thrown away
     unless --force says so: to keep them, copy params.yaml to profiles/NEW.yaml and set `profile: NEW`.
     """
-    from sensibert import profiles
+    from sensibert.config import profiles
+    from sensibert.config.params import load_params
+    from sensibert.models.fit import check_backbone
 
     if name is not None:
+        if path := profiles.available().get(name):
+            check_backbone(load_params(path), str(path))
         profiles.activate(name, force=force)
         typer.echo(f"params.yaml is now the profile {name}; `dvc repro` computes what is missing")
         return
@@ -43,9 +47,9 @@ def track() -> None:
     The runs follow from the files that `dvc repro` leaves, so it does no harm to repeat this: the same
     files give the same runs. The store is mlflow.db, or what MLFLOW_TRACKING_URI names.
     """
-    from sensibert.artifacts import Paths
-    from sensibert.params import load_params
-    from sensibert.tracking import how_to_open, sync, tracking_uri
+    from sensibert.config.params import load_params
+    from sensibert.config.paths import Paths
+    from sensibert.experiment.tracking import how_to_open, sync, tracking_uri
 
     params = load_params()
     report = sync(params, Paths(params.profile))
@@ -60,9 +64,9 @@ def track() -> None:
 @app.command()
 def show() -> None:
     """Say where the table, the plots and the MLflow UI of the active profile are."""
-    from sensibert.artifacts import Paths
-    from sensibert.params import load_params
-    from sensibert.tracking import how_to_open, tracking_uri
+    from sensibert.config.params import load_params
+    from sensibert.config.paths import Paths
+    from sensibert.experiment.tracking import how_to_open, tracking_uri
 
     params = load_params()
     paths = Paths(params.profile)

@@ -13,9 +13,9 @@ from sensibert.errors import ArtifactError, ParamsError
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-    from sensibert.export import Fidelity
-    from sensibert.tasks import Task
-    from sensibert.tasks.prepare import Audit
+    from sensibert.data.task_files import Audit
+    from sensibert.data.tasks import Task
+    from sensibert.deploy.onnx.export import Fidelity
 
 ModelName = Annotated[
     str, typer.Option("--model", metavar="NAME_OR_DIR", help="A local directory, a hub id, or minilm-l6 (embedded).")
@@ -38,7 +38,7 @@ Regression = Annotated[
     typer.Option("--regression/--classes", help="What the labels are; without it, fractions are real numbers."),
 ]
 MaxTrain = Annotated[int | None, typer.Option("--max-train", min=1, help="Training rows to use (stratified).")]
-MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Tokens a text is cut at.")]
+MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Longer texts are cut at this number of tokens.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the classifier, the data order and dropout.")]
 Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Number format of training.")]
 Criterion = Annotated[
@@ -54,7 +54,7 @@ BudgetKind = Annotated[
         "bytes of the weights, or the latency of one text on this machine.",
     ),
 ]
-Align = Annotated[int, typer.Option("--align", min=1, help="Kept sizes are multiples of this.")]
+RoundTo = Annotated[int, typer.Option("--round-to", min=1, help="Kept sizes are multiples of this.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts per training step.")]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A model that `sensibert compress` or `save_pretrained` wrote.")
@@ -84,7 +84,7 @@ def compress(
     max_train: MaxTrain = None,
     regression: Regression = None,
     precision: Precision = "auto",
-    align: Align = 1,
+    round_to: RoundTo = 1,
     baseline: Annotated[
         str,
         typer.Option(
@@ -98,7 +98,7 @@ def compress(
         Path | None, typer.Option("--scores", metavar="FILE", help="Scores of this model and data: no scoring pass.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model; --budget counts no more.")
+        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model; --budget is then ignored.")
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -106,15 +106,16 @@ def compress(
     """Make a model smaller: score, mask, slim, fine-tune, evaluate.
 
     Leaves in DIR the small model with its tokenizer, a model card, and the evidence (scores, mask, predictions,
-    report). A run that was killed goes on where it was when the same command is given again.
+    report). A run that was killed resumes where it was when the same command is given again.
 
     \b
     sensibert compress --model minilm-l6 --train reviews.csv --text review --label sentiment --budget 0.4 --out small
     """  # noqa: D301 (a real backspace: it keeps the line)
     from sensibert import compress as flow
-    from sensibert.artifacts import read_mask, read_scores
-    from sensibert.params import validate
+    from sensibert.config.section import validate
+    from sensibert.models.mask import read_mask
     from sensibert.report.card import summary
+    from sensibert.scoring.files import read_scores
 
     _require_free(out, overwrite)
     content = {
@@ -123,7 +124,7 @@ def compress(
         "budget_kind": budget_kind,
         "criterion": criterion,
         "scoring": {"batch_size": batch_size},
-        "ranking": {"align": align},
+        "ranking": {"round_to": round_to},
         "training": {"epochs": epochs, "batch_size": batch_size, "precision": precision},
         "learning_rate": learning_rate,
         "baseline": baseline,
@@ -140,8 +141,8 @@ def compress(
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
 
 
-@app.command()
-def score(
+@app.command("score")
+def score_command(
     model: ModelName,
     train: TrainFile,
     text: TextColumn,
@@ -161,18 +162,30 @@ def score(
     """Score every dimension of a model in one pass over training data.
 
     The file holds the scores of every criterion and all that a budget needs: `sensibert mask` cuts it at any budget
-    without another pass. Held-out rows are never scored: name the same data as for `sensibert compress`.
+    without another pass. Held-out rows are never scored: pass the same data as to `sensibert compress`.
     """
-    from sensibert.artifacts import write_scores
-    from sensibert.importance.scoring import score_task
-    from sensibert.params import ModelParams, ScoringParams, TrainingParams, validate
+    from sensibert.config.section import validate
+    from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
+    from sensibert.models.subject import Subject
+    from sensibert.scoring.files import write_scores
+    from sensibert.scoring.scoring_pass import score
 
     _require_free(out, overwrite)
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
     settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
     task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-    *_, scores = score_task(dataset["train"], task, backbone, settings, seed, number_format)
+    subject = Subject(task, dataset, backbone)
+    *_, scores = score(
+        subject.new_model(seed),
+        subject.train,
+        subject.tokenizer,
+        settings,
+        seed=seed,
+        precision=number_format,
+        backbone=model,
+        task=task.name,
+    )
     write_scores(out, scores)
     typer.echo(f"the scores of {', '.join(scores.scores)} are in {out}")
 
@@ -184,7 +197,7 @@ def mask(
     budget: Budget = 0.4,
     budget_kind: BudgetKind = "params",
     criterion: Criterion = "sensitivity",
-    align: Align = 1,
+    round_to: RoundTo = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Cut a score file at a budget: which dimensions stay.
@@ -192,25 +205,27 @@ def mask(
     Instant, apart from --budget-kind latency, which first measures the modules of the model on this machine.
     `sensibert compress --mask FILE` uses the mask.
     """
-    from sensibert.artifacts import read_scores, write_mask
-    from sensibert.budgets import mask_for
-    from sensibert.params import RankingParams, validate
+    from sensibert.config.section import validate
+    from sensibert.config.settings import RankingParams
+    from sensibert.models.mask import write_mask
+    from sensibert.scoring.budgets import mask_for
+    from sensibert.scoring.files import read_scores
 
     _require_free(out, overwrite)
     content = read_scores(scores)
-    options = validate(RankingParams, {"align": align}, "mask").options(criterion)
+    options = validate(RankingParams, {"round_to": round_to}, "mask").options(criterion)
     table = None
     if budget_kind == "latency":
-        from sensibert.latency import measure_table
+        from sensibert.data.tasks import TASKS
+        from sensibert.deploy.latency import measure_table
         from sensibert.models.backbones import load_backbone
-        from sensibert.tasks import TASKS
 
-        model = load_backbone(content.about["backbone"], TASKS["sst2"], seed=0)  # any classifier: it is only timed
-        table = measure_table(model, batch_size=1, tokens=content.about["tokens"], align=align)
-    about = {**content.about, "method": criterion, "budget": budget}
-    made = mask_for(content, criterion, budget, budget_kind, latency=table, about=about, **options)
+        model = load_backbone(content.origin.backbone, TASKS["sst2"], seed=0)  # any classifier: it is only timed
+        table = measure_table(model, batch_size=1, tokens=content.origin.tokens, round_to=round_to)
+    made = mask_for(content, criterion, budget, budget_kind, latency=table, **options)
     write_mask(out, made)
-    for kind, predicted in made.about["predicted"].items():
+    assert made.origin is not None
+    for kind, predicted in made.origin.predicted.items():
         typer.echo(f"{kind:8} {predicted['slim']:14,.6g} of {predicted['dense']:14,.6g}  ({_part(predicted)})")
     typer.echo(f"the mask is in {out}")
 
@@ -232,27 +247,26 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Metrics of a saved model on labelled data."""
-    from datasets import DatasetDict
-
-    from sensibert.artifacts import replacing, write_json
-    from sensibert.evaluation import evaluate
-    from sensibert.hardware import best_device
+    from sensibert.compute.hardware import best_device
+    from sensibert.data.encoding import encode
+    from sensibert.evaluation.evaluate import evaluate
+    from sensibert.io import replacing, write_json
     from sensibert.models.backbones import class_names, load_model, load_tokenizer
-    from sensibert.tasks.files import read_labelled
+    from sensibert.sources.files import read_labelled
 
     if out is not None:
         _require_free(out, overwrite)
     model = load_model(folder).to(best_device())  # type: ignore[arg-type]
     task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
-    dataset = DatasetDict(dict.fromkeys(task.validation_splits, rows))
-    metrics, predictions = evaluate(model, load_tokenizer(str(folder)), task, dataset, max_length)
-    for name, value in metrics.items():
+    tokenizer = load_tokenizer(str(folder))
+    found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
+    for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
     if out is not None:
         with replacing(out) as beside:
             beside.mkdir()
-            write_json(beside / "metrics.json", metrics)
-            predictions.to_parquet(beside / "predictions.parquet", index=False)
+            write_json(beside / "metrics.json", found.metrics)
+            found.predictions.to_parquet(beside / "predictions.parquet", index=False)
 
 
 @app.command()
@@ -267,14 +281,15 @@ def bench(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The figures as JSON.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """How fast models answer, against each other: they take turns in one run, in fp32 unless INT8."""
+    """Compare how fast models answer: they take turns in one run, in fp32 unless INT8."""
     from dataclasses import asdict
 
     import torch
 
-    from sensibert.artifacts import write_json
-    from sensibert.bench import candidates_of, compare_latency
-    from sensibert.provenance import hardware, package_versions
+    from sensibert.compute.host import hardware
+    from sensibert.deploy.bench import candidates_of, compare_latency
+    from sensibert.experiment.provenance import package_versions
+    from sensibert.io import write_json
     from sensibert.report.latency import latency_table
 
     if out is not None:
@@ -309,21 +324,30 @@ def export(
 
     The folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`.
     """
-    from sensibert.export import export_onnx
-    from sensibert.models.backbones import class_names
-    from sensibert.tasks.files import read_labelled
-    from sensibert.tasks.prepare import texts_of
+    from sensibert.data.encoding import encode, encode_texts, texts_of
+    from sensibert.deploy.onnx.export import export_onnx
+    from sensibert.models.backbones import class_names, load_model, load_tokenizer
+    from sensibert.sources.files import read_labelled
 
     if to != "onnx":
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
-    task, texts, labels = None, [], None
+    tokenizer = load_tokenizer(str(folder))
     if data is None:
-        task, texts, labels = None, _sample_sentences(), None
+        task, texts = None, _sample_sentences()
+        examples = encode_texts(texts, tokenizer, max_length)
     else:
         task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
-        texts, labels = texts_of(rows), rows["label"]
+        texts, examples = texts_of(rows), encode(rows, tokenizer, max_length)
     report = export_onnx(
-        folder, out, texts, max_length=max_length, labels=labels, task=task, int8=int8, tolerance=tolerance
+        load_model(folder),
+        examples,
+        tokenizer,
+        out,
+        max_length=max_length,
+        texts=texts,
+        task=task,
+        int8=int8,
+        tolerance=tolerance,
     )
     for fidelity in (report.onnx, report.int8):
         if fidelity is not None:
@@ -341,7 +365,7 @@ def _read(
     max_train: int | None,
     seed: int,
 ) -> tuple[Task, DatasetDict, Audit]:
-    from sensibert.tasks.files import read_task
+    from sensibert.sources.files import read_task
 
     task, dataset, audit = read_task(
         train,
@@ -373,7 +397,7 @@ def _part(predicted: dict[str, float]) -> str:
 
 def _sample_sentences() -> list[str]:
     """Real English for a check without data: what the docstrings of torch.nn say."""
-    from sensibert.tasks.pydocs import locate, parse
+    from sensibert.sources.pydocs import locate, parse
 
     return [sentence.text for sentence in parse("torch", locate("torch") / "nn")][:500]
 

@@ -1,4 +1,4 @@
-"""The prunable modules of a model, found with the row of its architecture."""
+"""The prunable modules of a model, found by the row of its architecture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from sensibert.errors import BackboneError
-from sensibert.masks import ModuleKey, Shape
-from sensibert.models.architectures import ANATOMIES, Anatomy, GroupPaths, Rows
+from sensibert.models.architectures import ANATOMIES, Anatomy, GroupPaths, InputProjection
+from sensibert.models.mask import ModuleKey, Shape
 from sensibert.models.modeling_slim import SLIM_PREFIX
 
 Linear = nn.Linear | Conv1D
@@ -35,7 +35,7 @@ class PrunableModule:
 
     @property
     def head_holder(self) -> nn.Module | None:
-        """The module that reshapes the projections into heads; none for a feed-forward module."""
+        """The module that reshapes the projections into heads; None for a feed-forward module."""
         return self.layer.get_submodule(self.anatomy.head_holder) if self.key.group == "attention" else None
 
     @property
@@ -47,31 +47,32 @@ class PrunableModule:
         return Shape(heads, self.shape.size if self.anatomy.keeps_head_size else 1)
 
     @property
-    def rows(self) -> dict[Rows, Linear]:
+    def input_projections(self) -> dict[InputProjection, Linear]:
         """The layers whose output rows are the dimensions."""
         return {
-            rows: get_linear(self.layer, rows.path)
-            for rows in self.paths.rows
-            if not (rows.optional and not _has(self.layer, rows.path))
+            projection: get_linear(self.layer, projection.path)
+            for projection in self.paths.input_projections
+            if not (projection.optional and not _has(self.layer, projection.path))
         }
 
     @property
-    def column(self) -> Linear:
+    def output_projection(self) -> Linear:
         """The layer whose input columns are the dimensions."""
-        return get_linear(self.layer, self.paths.column)
+        return get_linear(self.layer, self.paths.output_projection)
 
     @property
     def linears(self) -> tuple[Linear, ...]:
         """All its linear layers."""
-        return (*self.rows.values(), self.column)
+        return (*self.input_projections.values(), self.output_projection)
 
     @property
     def cost(self) -> int:
         """Parameters that one dimension holds."""
-        in_rows = sum(
-            rows.blocks * (features(linear)[0] + (linear.bias is not None)) for rows, linear in self.rows.items()
+        in_inputs = sum(
+            projection.blocks * (features(linear)[0] + (linear.bias is not None))
+            for projection, linear in self.input_projections.items()
         )
-        return in_rows + features(self.column)[1]
+        return in_inputs + features(self.output_projection)[1]
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -118,13 +119,18 @@ def grains_of(model: PreTrainedModel) -> dict[ModuleKey, Shape]:
     return {key: module.grain for key, module in prunable_modules(model).items()}
 
 
+def module_names(model: PreTrainedModel) -> dict[nn.Module, str]:
+    """Module -> its name."""
+    return {module: name for name, module in model.named_modules()}
+
+
 def is_classifier(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter lies behind the encoder, in the new classification head."""
+    """Whether a parameter is after the encoder, in the new classification head."""
     return not name.startswith(f"{model.base_model_prefix}.")
 
 
 def _shape(layer: nn.Module, anatomy: Anatomy, group: str) -> Shape:
-    width, _ = features(get_linear(layer, anatomy.group(group).column))
+    width, _ = features(get_linear(layer, anatomy.group(group).output_projection))
     if group == "feed_forward":
         return Shape(1, width)
     size = getattr(layer.get_submodule(anatomy.head_holder), anatomy.size_attribute)
@@ -149,6 +155,6 @@ def features(linear: Linear) -> tuple[int, int]:
 
 
 def weight_by_output(linear: Linear) -> Tensor:
-    """The weight as [outputs, inputs], apart from training."""
+    """The weight as [outputs, inputs], detached from training."""
     weight = linear.weight.detach()
     return weight.T if isinstance(linear, Conv1D) else weight

@@ -10,33 +10,34 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Rows:
+class InputProjection:
     """A linear layer whose output rows are dimensions."""
 
     path: str
     """Below a layer."""
     blocks: int = 1
-    """How often the dimensions stand in the output, one run behind the other: a fused query, key and value
-    has 3, a gate and its value 2."""
+    """How often the dimensions appear in the output, one block after the other: 3 times in a fused query, key
+    and value, twice in a gate and its value."""
     in_scores: bool = False
-    """Whether the attention scores are linear in it while the model divides them by the root of its head size as
-    it runs. A slim layer then scales these rows, so that the scores keep the divisor of the dense model."""
+    """Whether the attention scores are linear in it and the model divides them by the root of the head size that it
+    finds at run time. A slim layer then scales these rows, so that the scores keep the divisor of the dense model."""
     optional: bool = False
     """Whether a model of the architecture may have no such layer."""
 
 
 Gate = Literal["outputs", "token_outputs", "input"]
-"""Where a mask acts: on all outputs of the rows; on their outputs for the hidden states of the tokens, and not
-on those for relative positions, which all examples share; or on the input of the column, behind the activation."""
+"""Where a mask acts: on all outputs of the input projections; on their outputs for the hidden states of the tokens, and
+not on those for relative positions, which all examples share; or on the input of the output projection, after the
+activation."""
 
 
 @dataclass(frozen=True)
 class GroupPaths:
     """The linear layers that share the dimensions of one group."""
 
-    rows: tuple[Rows, ...]
+    input_projections: tuple[InputProjection, ...]
     """Layers whose output rows are the dimensions."""
-    column: str
+    output_projection: str
     """Path of the layer whose input columns are the dimensions."""
     gate: Gate
     """Where a mask acts."""
@@ -58,11 +59,11 @@ class Anatomy:
     attributes: dict[str, HeadSize]
     """Its attributes that a slim layer sets: the number of heads, their size, or the product of both."""
     keeps_heads: bool = False
-    """Whether every head must stay, since something that all layers share counts on their number."""
+    """Whether every head must stay, since something that all layers share depends on their number."""
     keeps_head_size: bool = False
     """Whether a head stays whole or goes, since its dimensions are not alike (rotary positions)."""
     bias_switches: tuple[str, ...] = ()
-    """The entries of the config that give the encoder its biases, off by default; empty where it always has some."""
+    """The entries of the config that give the encoder its biases, off by default; empty if it always has some."""
 
     @property
     def size_attribute(self) -> str:
@@ -74,18 +75,20 @@ class Anatomy:
         return self.attention if name == "attention" else self.feed_forward
 
 
-def _rows(*paths: str, **options: bool) -> tuple[Rows, ...]:
-    return tuple(Rows(path, **options) for path in paths)
+def _projections(*paths: str, **options: bool) -> tuple[InputProjection, ...]:
+    return tuple(InputProjection(path, **options) for path in paths)
 
 
 _BERT = Anatomy(
     layers="encoder.layer",
     attention=GroupPaths(
-        rows=_rows("attention.self.query", "attention.self.key", "attention.self.value"),
-        column="attention.output.dense",
+        input_projections=_projections("attention.self.query", "attention.self.key", "attention.self.value"),
+        output_projection="attention.output.dense",
         gate="outputs",
     ),
-    feed_forward=GroupPaths(rows=_rows("intermediate.dense"), column="output.dense", gate="input"),
+    feed_forward=GroupPaths(
+        input_projections=_projections("intermediate.dense"), output_projection="output.dense", gate="input"
+    ),
     head_holder="attention.self",
     attributes={"num_attention_heads": "heads", "attention_head_size": "size", "all_head_size": "width"},
 )
@@ -99,15 +102,15 @@ ANATOMIES: dict[str, Anatomy] = {
     "deberta-v2": Anatomy(
         layers="encoder.layer",
         attention=GroupPaths(
-            rows=(
-                *_rows("attention.self.query_proj", in_scores=True),
-                *_rows("attention.self.key_proj", "attention.self.value_proj"),
-                # Where the projections of the tokens do not serve the relative positions too.
-                *_rows("attention.self.pos_query_proj", in_scores=True, optional=True),
-                *_rows("attention.self.pos_key_proj", optional=True),
+            input_projections=(
+                *_projections("attention.self.query_proj", in_scores=True),
+                *_projections("attention.self.key_proj", "attention.self.value_proj"),
+                # If the projections of the tokens are not used for the relative positions too.
+                *_projections("attention.self.pos_query_proj", in_scores=True, optional=True),
+                *_projections("attention.self.pos_key_proj", optional=True),
             ),
-            column="attention.output.dense",
-            # A position meets a token in every product, so that masking the token's side is enough.
+            output_projection="attention.output.dense",
+            # Every product of a position is with a token, so masking the token's side is enough.
             gate="token_outputs",
         ),
         feed_forward=_BERT.feed_forward,
@@ -117,25 +120,35 @@ ANATOMIES: dict[str, Anatomy] = {
     "distilbert": Anatomy(
         layers="transformer.layer",
         attention=GroupPaths(
-            rows=_rows("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-            column="attention.out_lin",
+            input_projections=_projections("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+            output_projection="attention.out_lin",
             gate="outputs",
         ),
-        feed_forward=GroupPaths(rows=_rows("ffn.lin1"), column="ffn.lin2", gate="input"),
+        feed_forward=GroupPaths(input_projections=_projections("ffn.lin1"), output_projection="ffn.lin2", gate="input"),
         head_holder="attention",
         attributes={"n_heads": "heads", "attention_head_size": "size"},
     ),
     "gpt2": Anatomy(
         layers="h",
-        attention=GroupPaths(rows=(Rows("attn.c_attn", blocks=3),), column="attn.c_proj", gate="outputs"),
-        feed_forward=GroupPaths(rows=_rows("mlp.c_fc"), column="mlp.c_proj", gate="input"),
+        attention=GroupPaths(
+            input_projections=(InputProjection("attn.c_attn", blocks=3),),
+            output_projection="attn.c_proj",
+            gate="outputs",
+        ),
+        feed_forward=GroupPaths(
+            input_projections=_projections("mlp.c_fc"), output_projection="mlp.c_proj", gate="input"
+        ),
         head_holder="attn",
         attributes={"num_heads": "heads", "head_dim": "size", "split_size": "width"},
     ),
     "modernbert": Anatomy(
         layers="layers",
-        attention=GroupPaths(rows=(Rows("attn.Wqkv", blocks=3),), column="attn.Wo", gate="outputs"),
-        feed_forward=GroupPaths(rows=(Rows("mlp.Wi", blocks=2),), column="mlp.Wo", gate="input"),
+        attention=GroupPaths(
+            input_projections=(InputProjection("attn.Wqkv", blocks=3),), output_projection="attn.Wo", gate="outputs"
+        ),
+        feed_forward=GroupPaths(
+            input_projections=(InputProjection("mlp.Wi", blocks=2),), output_projection="mlp.Wo", gate="input"
+        ),
         head_holder="attn",
         attributes={"head_dim": "size"},
         keeps_head_size=True,
@@ -144,8 +157,11 @@ ANATOMIES: dict[str, Anatomy] = {
     "mpnet": Anatomy(
         layers="encoder.layer",
         attention=GroupPaths(
-            rows=(*_rows("attention.attn.q", in_scores=True), *_rows("attention.attn.k", "attention.attn.v")),
-            column="attention.attn.o",
+            input_projections=(
+                *_projections("attention.attn.q", in_scores=True),
+                *_projections("attention.attn.k", "attention.attn.v"),
+            ),
+            output_projection="attention.attn.o",
             gate="outputs",
         ),
         feed_forward=_BERT.feed_forward,
@@ -156,11 +172,11 @@ ANATOMIES: dict[str, Anatomy] = {
     "vit": Anatomy(
         layers="layers",
         attention=GroupPaths(
-            rows=_rows("attention.q_proj", "attention.k_proj", "attention.v_proj"),
-            column="attention.o_proj",
+            input_projections=_projections("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+            output_projection="attention.o_proj",
             gate="outputs",
         ),
-        feed_forward=GroupPaths(rows=_rows("mlp.fc1"), column="mlp.fc2", gate="input"),
+        feed_forward=GroupPaths(input_projections=_projections("mlp.fc1"), output_projection="mlp.fc2", gate="input"),
         head_holder="attention",
         attributes={"num_attention_heads": "heads", "head_dim": "size"},
     ),

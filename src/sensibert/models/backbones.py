@@ -23,9 +23,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from sensibert.data.tasks import Task
 from sensibert.errors import BackboneError
 from sensibert.models.anatomy import is_classifier
-from sensibert.tasks import Task
 
 MINILM = "minilm-l6"
 TINY = "tiny-bert"
@@ -43,7 +43,7 @@ def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
     if backbone == TINY:
         return _tiny_tokenizer()
     tokenizer = _loaded(AutoTokenizer, backbone)
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what Transformers makes where the file is missing
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what Transformers makes if the file is missing
         raise BackboneError(f"the tokenizer of {backbone!r} has no vocabulary: tokenizer.json or vocab.txt is missing")
     return tokenizer
 
@@ -51,7 +51,7 @@ def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
 def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
     """A backbone with a classifier for the task: a new one, unless the backbone already classifies these labels.
 
-    `seed` decides the first weights of a new classifier.
+    `seed` decides the initial weights of a new classifier.
 
     Raises:
         BackboneError: the backbone cannot be found or its weights are not the published ones.
@@ -63,7 +63,7 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
         config = _tiny_config(vocabulary=len(load_tokenizer(TINY)))
         config.update(labels)
         return AutoModelForSequenceClassification.from_config(config)
-    # A classifier for other labels may lie beside the encoder: it is left out.
+    # The backbone may hold a classifier for other labels: it is left out.
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
     model, report = _loaded(AutoModelForSequenceClassification, backbone, **options)
     left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
@@ -91,7 +91,7 @@ def load_model(folder: Path) -> PreTrainedModel:
 
 
 def classifies(backbone: str, task: Task) -> bool:
-    """Whether a backbone already is a classifier of the task's labels, in their order.
+    """Whether a backbone already is a classifier for the task's labels, in their order.
 
     Raises:
         BackboneError: the backbone cannot be found.
@@ -101,12 +101,12 @@ def classifies(backbone: str, task: Task) -> bool:
     config = _loaded(AutoConfig, backbone)
     trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
     names = tuple(config.id2label.values())
-    numbers = tuple(name.removeprefix("LABEL_") for name in names)  # Transformers' names where none were given
+    numbers = tuple(name.removeprefix("LABEL_") for name in names)  # Transformers' names if none were given
     return trained and task.label_names in (names, numbers)
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The classes of a saved model in the order of its logits; none of a regression.
+    """The classes of a saved model in the order of its logits; empty for a regression.
 
     Raises:
         BackboneError: the folder holds no model.
@@ -138,8 +138,8 @@ def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
 
 
 def _quiet() -> None:
-    # Transformers reports the new classifier as missing weights, where it is new on purpose, and draws a
-    # progress bar for each file it reads or writes.
+    # Transformers reports a classifier that is new on purpose as missing weights, and draws a progress bar for
+    # each file that it reads or writes.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -1,6 +1,6 @@
 """Masks as hooks: multiply the dimensions of a running model by gates, without changing the model.
 
-Used to learn masks, and as the reference that a slim model must agree with.
+Used to learn masks, and as the reference that a slim model must match.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sensibert.errors import MaskError
-from sensibert.masks import Mask, ModuleKey
 from sensibert.models.anatomy import PrunableModule, prunable_modules
+from sensibert.models.mask import Mask, ModuleKey
 
 
 @contextmanager
@@ -34,15 +34,15 @@ def gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator
 
 
 @contextmanager
-def columns_gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
+def output_projections_gated(model: PreTrainedModel, gates: Mapping[ModuleKey, Tensor]) -> Iterator[None]:
     """Like `gated`, but every gate acts where the dimensions enter the output projection, in attention too.
 
     There a head's gate scales what the head adds to the hidden states and leaves its attention scores alone, so
-    that scaling the columns of the projection has the same effect.
+    scaling the columns of the projection has the same effect.
     """
     with ExitStack() as hooks:
         for key, module in prunable_modules(model).items():
-            hooks.callback(_scale_input(module.column, gates[key]).remove)
+            hooks.callback(_scale_input(module.output_projection, gates[key]).remove)
         yield
 
 
@@ -60,7 +60,7 @@ def masked(model: PreTrainedModel, mask: Mask) -> Iterator[None]:
 
 
 def check_fit(model: PreTrainedModel, mask: Mask) -> None:
-    """Refuse a mask whose modules are not those of the model."""
+    """Refuse a mask whose modules do not match those of the model."""
     expected = {key: tuple(module.shape) for key, module in prunable_modules(model).items()}
     found = {key: keep.shape for key, keep in mask.keep.items()}
     for key in sorted(expected.keys() | found.keys()):
@@ -91,13 +91,13 @@ def _attach(module: PrunableModule, gate: Tensor) -> list[RemovableHandle]:
     def scale_tokens(linear: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return scale_output(linear, inputs, output) if inputs[0] is tokens[0] else output
 
-    rows = module.rows.values()
+    inputs = module.input_projections.values()
     match module.paths.gate:
         case "input":
-            return [_scale_input(module.column, gate)]
+            return [_scale_input(module.output_projection, gate)]
         case "outputs":
-            return [linear.register_forward_hook(scale_output) for linear in rows]
+            return [linear.register_forward_hook(scale_output) for linear in inputs]
         case "token_outputs":
             assert module.head_holder is not None
-            scaling = [linear.register_forward_hook(scale_tokens) for linear in rows]
+            scaling = [linear.register_forward_hook(scale_tokens) for linear in inputs]
             return [module.head_holder.register_forward_pre_hook(remember), *scaling]

@@ -1,7 +1,7 @@
 """Let the Auto classes of Transformers load slim models.
 
-`import sensibert` alone does it, and stays light: where Transformers is not imported yet, the classes are
-registered as soon as it is.
+`import sensibert` alone does it, and stays light: if Transformers is not imported yet, the classes are registered
+as soon as it is.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def _register() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds Transformers where the other finders do, and registers as soon as the package has been run.
+    """Finds Transformers where the other finders do, and registers as soon as the package has been imported.
 
-    Its modules load each other in circles; at that moment none of them is half loaded.
+    Its modules import each other in circles; at that moment none of them is half loaded.
     """
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sensibert.masks import Mask, Shape
 from sensibert.models.anatomy import Linear, PrunableModule, features, prunable_modules
 from sensibert.models.gates import check_fit
+from sensibert.models.mask import Mask, Shape
 from sensibert.models.modeling_slim import SLIM_PREFIX, slim_config_class, slim_model_class
 
 
@@ -42,7 +42,7 @@ def become_slim(model: PreTrainedModel) -> None:
     """Turn a stock model, in place, into one whose config says how its layers differ from the stock ones."""
     if is_slim(model):
         return
-    # The config in place, since the layers hold the same one.
+    # The config changes in place, since the layers hold the same object.
     model.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
     model.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
     model.config.slim_linears, model.config.slim_attributes, model.config.adapters = {}, {}, {}
@@ -72,12 +72,12 @@ def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
 def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:
     """Replace the linear layers of a module, in place, by those of the kept dimensions."""
     dimensions = module.shape.dimensions
-    for rows, linear in module.rows.items():
-        in_blocks = torch.cat([kept + block * dimensions for block in range(rows.blocks)])
+    for projection, linear in module.input_projections.items():
+        in_blocks = torch.cat([kept + block * dimensions for block in range(projection.blocks)])
         # The model will divide the scores by the root of the smaller size.
-        scale = math.sqrt(shape.size / module.shape.size) if rows.in_scores else 1.0
-        module.layer.set_submodule(rows.path, _select(linear, in_blocks, outputs=True, scale=scale))
-    module.layer.set_submodule(module.paths.column, _select(module.column, kept, outputs=False))
+        scale = math.sqrt(shape.size / module.shape.size) if projection.in_scores else 1.0
+        module.layer.set_submodule(projection.path, _select(linear, in_blocks, outputs=True, scale=scale))
+    module.layer.set_submodule(module.paths.output_projection, _select(module.output_projection, kept, outputs=False))
     if module.head_holder is not None:
         values = {"heads": shape.heads, "size": shape.size, "width": shape.dimensions}
         for name, meaning in module.anatomy.attributes.items():

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.artifacts import ScoreFile
-from sensibert.encoding import Example, draw
-from sensibert.importance import DATA_FREE
-from sensibert.masks import Mask
-from sensibert.params import MaskingParams, ScoringParams, Section, TrainingParams
-from sensibert.training import Training
+from sensibert.config.methods import Method
+from sensibert.config.section import Section
+from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
+from sensibert.data.encoding import Example, mean_length
+from sensibert.models.cost import count
+from sensibert.models.mask import Mask
+from sensibert.results import CurvePoint, History, Passes
+from sensibert.scoring.budgets import mask_for
+from sensibert.scoring.files import ScoreFile
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a procedure may use: training data, the models it can begin with, and its settings."""
+class PruningContext:
+    """What a procedure may use: training data, the models it can start from, and its settings."""
 
+    method: Method
+    """Its row of the registry."""
     examples: list[Example]
     tokenizer: PreTrainedTokenizerBase
     new_model: Callable[[], PreTrainedModel]
@@ -28,26 +33,31 @@ class Context:
     tuned_model: Callable[[], PreTrainedModel]
     """Makes the dense model as `full` fine-tuning left it."""
     scores: ScoreFile
-    """Of the pre-trained model."""
+    """Scores of the pre-trained model."""
     masking: MaskingParams
     scoring: ScoringParams
     training: TrainingParams
     settings: Section
-    """Those of the procedure."""
+    """The settings of the procedure."""
     budget: float
     seed: int
     scratch: Path
-    """Folder for what makes a killed run go on; removed by the caller when the run is complete."""
+    """Folder for what a killed run needs to resume; the caller removes it when the run is complete."""
 
     @property
-    def scoring_examples(self) -> list[Example]:
-        """Those of a scoring pass."""
-        count = self.scoring.max_samples
-        return draw(self.examples, count, self.seed) if count else self.examples
+    def criterion(self) -> str:
+        """The criterion that the procedure cuts by."""
+        assert self.method.criterion is not None, f"{self.method.name} cuts by no criterion"
+        return self.method.criterion
 
-    def scoring_passes(self, criterion: str) -> float:
-        """What the scores of a criterion cost, in passes over the training data."""
-        return 0 if criterion in DATA_FREE else self.scoring.epochs * len(self.scoring_examples) / len(self.examples)
+    def mask(self, scores: ScoreFile, budget: float) -> Mask:
+        """Cut scores as the settings of the grid say."""
+        options = self.masking.options(self.criterion)
+        return mask_for(scores, self.criterion, budget, self.masking.budget_kind, **options)
+
+    def passes(self, scoring: Passes) -> Passes:
+        """Passes over the training data: to score, and to tune the dense model if the procedure needs one."""
+        return scoring + (self.training.epochs if self.method.starts_tuned else 0)
 
 
 @dataclass(frozen=True)
@@ -56,21 +66,36 @@ class Pruned:
 
     model: PreTrainedModel
     mask: Mask
-    """Of the dense model."""
-    trainings: list[Training]
-    """One for each time it was fine-tuned."""
-    extra_passes: float
-    """Passes over the training data before or between: scoring, and the fine-tuning of a dense model."""
+    """Which dimensions of the dense model stay."""
+    trainings: list[History]
+    """One for each fine-tuning run."""
+    extra_passes: Passes
+    """Passes over the training data before or between these runs: scoring, and fine-tuning a dense model."""
     chosen: dict[str, Any]
-    """What else is worth a record, JSON-ready."""
+    """What else is worth recording, JSON-ready."""
+
+    def history(self, examples: list[Example]) -> History:
+        """How the model was trained in total."""
+        return History(
+            trainable_parameters=self.trainings[-1].trainable_parameters if self.trainings else 0,
+            stored_parameters=count(self.model),
+            extra_passes=self.extra_passes,
+            log=self.log,
+            steps=sum(training.steps for training in self.trainings),
+            chosen=self.chosen,
+            tokens=mean_length(examples),
+        )
 
     @property
-    def log(self) -> list[dict[str, float]]:
-        """The training curves one behind the other."""
-        curve, steps, epochs = [], 0, 0.0
+    def log(self) -> list[CurvePoint]:
+        """The training curves one after the other."""
+        curve: list[CurvePoint] = []
+        steps, epochs = 0, 0.0
         for training in self.trainings:
-            curve += [
-                point | {"step": point["step"] + steps, "epoch": point["epoch"] + epochs} for point in training.log
-            ]
-            steps, epochs = steps + training.steps, curve[-1]["epoch"]
+            curve += [replace(p, step=p.step + steps, epoch=p.epoch + epochs) for p in training.log]
+            steps, epochs = steps + training.steps, curve[-1].epoch
         return curve
+
+
+Procedure = Callable[[PruningContext], Pruned]
+"""Makes a smaller model."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
-from sensibert.artifacts import replacing
+from sensibert.io import replacing
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-
-if TYPE_CHECKING:
-    from sensibert.compress import Evidence
+from sensibert.results import Evidence
 
 HEADER = ("", "before", "after", "")
 
@@ -23,7 +20,7 @@ def summary(evidence: Evidence) -> str:
 
 
 def write_card(evidence: Evidence, folder: Path) -> None:
-    """Write the model card README.md beside a saved model."""
+    """Write the model card README.md next to a saved model."""
     with replacing(folder / "README.md") as beside:
         ModelCard(_card(evidence)).save(beside)
 
@@ -84,7 +81,7 @@ def _metadata(evidence: Evidence) -> ModelCardData:
 
 
 def _short(backbone: str) -> str:
-    """A name to show; of a local directory, which is nobody's business, the last part."""
+    """A name to show; of a local directory only the last part, since its path is private."""
     return Path(backbone).name if Path(backbone).exists() else backbone
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sensibert.params import DENSE_BUDGET, Cell
+from sensibert.analysis.statistics import mcnemar, paired_difference, spread
+from sensibert.config.grid import DENSE_BUDGET, Cell
+from sensibert.config.methods import METHODS
 from sensibert.results import Deployed, Effort, Result
-from sensibert.statistics import mcnemar, paired_difference, spread
 
 COLUMNS = (
     "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
@@ -23,11 +24,11 @@ COLUMNS = (
 
 `method` is a criterion or a tuning method, `metric` the task's primary metric; `mean` and `std` are over
 the `n` seeds; `vs_magnitude` and `vs_full` are mean differences over shared seeds, to the criterion
-`magnitude` at the same budget and to dense `full` fine-tuning; `stored_parameters` are those a task needs beside
-a backbone that others share; `extra_passes` over the training data come before fine-tuning; `relative_time` is
-fine-tuning time relative to `full` on the same task, `peak_memory` its most bytes at once. Latencies are of one
+`magnitude` at the same budget and to dense `full` fine-tuning; `stored_parameters` are those that a task needs on top
+of a shared backbone; `extra_passes` over the training data come before fine-tuning; `relative_time` is
+fine-tuning time relative to `full` on the same task, `peak_memory` the most bytes held at once. Latencies are of one
 text of the task's mean length; `int8_mean` is the primary metric of the INT8 export. Costs are means over the
-seeds, latencies and exports over the deployed ones. What does not apply is empty.
+seeds, latencies and exports over the deployed ones. Cells that do not apply are empty.
 """
 
 TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test", "p_value")
@@ -56,8 +57,8 @@ def comparison_table(
 
     Args:
         results: the outcome of every cell of the grid, in grid order.
-        efforts: what the fine-tuning of each of these cells took.
-        deployed: how the deployed ones of these cells do in each runtime.
+        efforts: time and memory of the fine-tuning of each cell.
+        deployed: how the deployed cells do in each runtime.
 
     Returns:
         One row per task, method and budget with the columns `COLUMNS`: per task the dense methods, then the
@@ -71,12 +72,12 @@ def comparison_table(
 def significance_table(results: Sequence[Result], correct: Mapping[Cell, np.ndarray]) -> pd.DataFrame:
     """Test every difference that the comparison table shows.
 
-    Over several seeds by a paired t-test; for one seed by an exact McNemar test on the examples.
+    Over several seeds with a paired t-test; for one seed with an exact McNemar test on the examples.
 
     Args:
         results: the outcome of every cell of the grid, in grid order.
-        correct: cell -> [examples], whether each example is answered correctly. Read for one seed only;
-            a cell that is not in it (a regression task has no right or wrong) is not tested.
+        correct: cell -> [examples], whether each example is answered correctly. Used for one seed only;
+            a cell that is missing (a regression task has no right or wrong) is not tested.
 
     Returns:
         One row per difference with the columns `TEST_COLUMNS`.
@@ -109,7 +110,7 @@ def _points(results: Sequence[Result]) -> Points:
 
 
 def _is_pruned(point: Point) -> bool:
-    return Cell(*point, seed=0).is_pruned
+    return METHODS[point.method].budget == "kept"
 
 
 def _baseline(point: Point) -> Point | None:
@@ -142,7 +143,7 @@ def _row(point: Point, points: Points, efforts: Mapping[Cell, Effort]) -> dict[s
 
 
 def _deployment(point: Point, points: Points, deployed: Sequence[Deployed]) -> dict[str, float]:
-    """Size, latency, and what INT8 makes of them."""
+    """Size and latency, and the same for INT8."""
     results = points[point].values()
     own = [entry for entry in deployed if Point(entry.task, entry.method, entry.budget) == point]
     torch = [entry for entry in own if entry.runtime == "torch"]
@@ -158,7 +159,7 @@ def _deployment(point: Point, points: Points, deployed: Sequence[Deployed]) -> d
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Not a number where there is no value."""
+    """Mean of the values; NaN if there are none."""
     found = list(values)
     return float(np.mean(found)) if found else math.nan
 
@@ -168,7 +169,7 @@ def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
 
 
 def _relative_time(ours: Mapping[int, Result], theirs: Mapping[int, Result], efforts: Mapping[Cell, Effort]) -> float:
-    """Of the seeds whose times are both known."""
+    """Mean over the seeds for which both times are known."""
     times = [(efforts[ours[seed].cell].seconds, efforts[theirs[seed].cell].seconds) for seed in ours.keys() & theirs]
     known = np.array([pair for pair in times if not any(map(math.isnan, pair))])
     return float(np.divide(*known.mean(axis=0))) if len(known) else math.nan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sensibert.artifacts import replacing
+from sensibert.io import replacing
 
 _DECIMALS = {
     "mean": 4, "std": 4, "vs_magnitude": 4, "vs_full": 4, "difference": 4,

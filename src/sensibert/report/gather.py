@@ -1,27 +1,27 @@
 """Read what the stages wrote for every cell of the grid.
 
 The grid comes from the parameters alone: a missing file is an error that names its cell, and files
-of cells that have left the grid are not looked at.
+of cells that are no longer in the grid are ignored.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sensibert.artifacts import Paths, ScoreFile, read_json, read_mask, read_scores
+from sensibert.config.grid import Cell, SearchedCell
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.data.tasks import TASKS
 from sensibert.errors import ArtifactError
-from sensibert.masks import Mask
-from sensibert.params import Cell, Params, SearchedCell
+from sensibert.io import read_json, read_record
+from sensibert.models.mask import Mask, read_mask
 from sensibert.results import Deployed, Effort, Result, Transferred, Trial
-from sensibert.stability import Run
-from sensibert.tasks import TASKS
 
 
 def gather(paths: Paths, params: Params) -> list[Result]:
@@ -32,18 +32,18 @@ def gather(paths: Paths, params: Params) -> list[Result]:
             the result of another cell.
     """
     cells = params.cells()
-    _require("result", ((cell.name, paths.metrics(cell)) for cell in cells))
+    require("result", ((cell.name, paths.metrics(cell)) for cell in cells))
     return [_read_result(paths.metrics(cell), cell) for cell in cells]
 
 
 def gather_efforts(paths: Paths, params: Params) -> dict[Cell, Effort]:
-    """What the fine-tuning of every cell took.
+    """Time and memory of the fine-tuning of every cell.
 
     Raises:
         ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
     """
     files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
-    _require("provenance of a fine-tuning", ((cell.name, path) for cell, path in files.items()))
+    require("provenance of a fine-tuning", ((cell.name, path) for cell, path in files.items()))
     return {cell: _read_effort(path) for cell, path in files.items()}
 
 
@@ -57,7 +57,7 @@ def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
         **{cell: paths.provenance("finetune", cell.name) for cell in params.cells()},
         **{cell: paths.provenance("search", cell.name) for cell in params.searched_cells()},
     }
-    _require("provenance", ((cell.name, path) for cell, path in files.items()))
+    require("provenance", ((cell.name, path) for cell, path in files.items()))
     found = {cell: read_json(path) for cell, path in files.items()}
     return {
         "params": params.model_dump(mode="json"),
@@ -70,7 +70,7 @@ def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """Each value once, in the order in which it first occurs; one value where all cells agree."""
+    """Each value once, in the order of first occurrence; a single value if all cells agree."""
     kept: list[Any] = []
     for value in values:
         if value not in kept:
@@ -79,16 +79,12 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def gather_deployed(paths: Paths, params: Params) -> list[Deployed]:
-    """How every deployed cell does in every runtime; empty where nothing is deployed.
+    """How every deployed cell does in every runtime; empty if nothing is deployed.
 
     Raises:
         ArtifactError: the file is missing or damaged, or a deployed cell is not in it.
     """
-    content = read_json(paths.bench)
-    try:
-        found = [Deployed(**entry) for entry in content]
-    except TypeError as error:
-        raise ArtifactError(f"{paths.bench} holds no latencies ({error}); delete it and run `dvc repro`") from None
+    found = read_record(paths.bench, list[Deployed])
     measured = {entry.cell for entry in found}
     if missing := [cell.name for cell in params.deployed_cells() if cell not in measured]:
         raise ArtifactError(f"{paths.bench} has no latency of {', '.join(missing)}; run `dvc repro`")
@@ -102,7 +98,7 @@ def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:
         ArtifactError: cells have no predictions (all of them are named), or a file is damaged.
     """
     files = {cell: paths.predictions(cell) for cell in params.cells() if not TASKS[cell.task].is_regression}
-    _require("predictions", ((cell.name, path) for cell, path in files.items()))
+    require("predictions", ((cell.name, path) for cell, path in files.items()))
     return {cell: _read_correct(path) for cell, path in files.items()}
 
 
@@ -113,22 +109,22 @@ def gather_searches(paths: Paths, params: Params) -> dict[SearchedCell, tuple[li
         ArtifactError: searches have no trials (all of them are named), or a file is damaged.
     """
     folders = {cell: paths.search(cell) for cell in params.searched_cells()}
-    _require("search", ((cell.name, folder / "trials.json") for cell, folder in folders.items()))
+    require("search", ((cell.name, folder / "trials.json") for cell, folder in folders.items()))
     return {
-        cell: ([Trial(**content) for content in read_json(folder / "trials.json")], read_json(folder / "metrics.json"))
+        cell: (read_record(folder / "trials.json", list[Trial]), read_json(folder / "metrics.json"))
         for cell, folder in folders.items()
     }
 
 
 def gather_transfers(paths: Paths, params: Params) -> list[Transferred]:
-    """How the models do on the tasks that they were not tuned on.
+    """How well the models do on the tasks that they were not tuned on.
 
     Raises:
         ArtifactError: results are missing (all of them are named), or a file is damaged.
     """
-    pairs = list(product(params.transfer.tasks, params.transfer.to))
-    _require("transfer", ((f"{task} to {to}", paths.transfer(task, to)) for task, to in pairs))
-    return [Transferred(**content) for pair in pairs for content in read_json(paths.transfer(*pair))]
+    files = {transferred.name: paths.transfer(transferred) for transferred in params.transferred_cells()}
+    require("transfer", files.items())
+    return [read_record(path, Transferred) for path in files.values()]
 
 
 def gather_masks(paths: Paths, params: Params) -> dict[Cell, Mask]:
@@ -138,51 +134,28 @@ def gather_masks(paths: Paths, params: Params) -> dict[Cell, Mask]:
         ArtifactError: cells have no mask (all of them are named), or a file is damaged.
     """
     cells = [cell for cell in params.cells() if cell.is_pruned]
-    _require("mask", ((cell.name, paths.mask(cell)) for cell in cells))
+    require("mask", ((cell.name, paths.mask(cell)) for cell in cells))
     return {cell: read_mask(paths.mask(cell)) for cell in cells}
 
 
-def gather_scores(paths: Paths, params: Params) -> dict[str, dict[Run, ScoreFile]]:
-    """The scores of every stability pass: task -> run -> scores.
+def require(what: str, files: Iterable[tuple[str, Path]]) -> None:
+    """Require files; one message names all missing ones.
 
     Raises:
-        ArtifactError: passes have no scores (all of them are named), or a file is damaged.
+        ArtifactError: files are missing.
     """
-    runs = [Run(seed, epoch) for seed in params.stability.seeds for epoch in params.stability.epochs]
-    files = {task: {run: paths.rescored(task, *run) for run in runs} for task in params.stability.tasks}
-    _require("scores", ((f"{task} {run}", path) for task, of_task in files.items() for run, path in of_task.items()))
-    return {task: {run: read_scores(path) for run, path in of_task.items()} for task, of_task in files.items()}
-
-
-def gather_layer_scores(paths: Paths, params: Params) -> dict[tuple[str, int], pd.DataFrame]:
-    """The layers' Fisher scores of every check: task and seed -> table.
-
-    Raises:
-        ArtifactError: checks have no scores (all of them are named).
-    """
-    files = {run: paths.layer_scores(*run) for run in params.layer_rankings()}
-    _require("layer scores", ((f"{task}-{seed}", path) for (task, seed), path in files.items()))
-    return {run: pd.read_csv(path) for run, path in files.items()}
-
-
-def _require(what: str, files: Iterable[tuple[str, Path]]) -> None:
-    """Every file must be there; one message names all that are not."""
     if missing := [name for name, path in files if not path.is_file()]:
         raise ArtifactError(f"no {what} for {len(missing)}: {', '.join(missing)}; run `dvc repro` to make them")
 
 
 def _read_result(path: Path, cell: Cell) -> Result:
-    content = read_json(path)
-    try:
-        result = Result.from_dict(content)
-        found = result.cell
-        _ = result.metrics[result.primary_metric]
-    except (TypeError, KeyError) as error:
-        raise ArtifactError(f"{path} is no result of an evaluation ({error}); delete it and run `dvc repro`") from None
-    if found != cell:
+    result = read_record(path, Result)
+    if result.cell != cell:
         raise ArtifactError(
-            f"{path} holds the result of {found.name}, not of {cell.name}; delete it and run `dvc repro`"
+            f"{path} holds the result of {result.cell.name}, not of {cell.name}; delete it and run `dvc repro`"
         )
+    if result.primary_metric not in result.metrics:
+        raise ArtifactError(f"{path} lacks the metric {result.primary_metric}; delete it and run `dvc repro`")
     return result
 
 
@@ -198,8 +171,8 @@ def _read_effort(path: Path) -> Effort:
     content = read_json(path)
     try:
         seconds, peak_memory = float(content["seconds"]), content["peak_memory"]
-        # Of a run that was killed and went on, only the time of its last part is known.
-        resumed = content.get("resumed") or content.get("resumed_at_step")
-        return Effort(math.nan if resumed else seconds, peak_memory)
     except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path} is no provenance ({error}); delete it and run `dvc repro`") from None
+    # For a run that was killed and resumed, only the time of its last part is known.
+    resumed = content.get("resumed") or content.get("resumed_at_step")
+    return Effort(math.nan if resumed else seconds, peak_memory)

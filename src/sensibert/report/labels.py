@@ -5,7 +5,7 @@ from __future__ import annotations
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
-"""What a table shows where a number does not apply."""
+"""What a table shows if a number does not apply."""
 
 _METRICS = {
     "accuracy": "Accuracy (%)",

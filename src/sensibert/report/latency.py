@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from sensibert.bench import Latency
 from sensibert.report.labels import TIMES
+from sensibert.results import Latency
 
 
 def latency_table(found: Sequence[Latency]) -> str:
-    """One line per model and runtime; per batch size and length the time and how many times as fast as the first."""
+    """One line per model and runtime; per batch size and length, the time and the speed relative to the first."""
     models = list(dict.fromkeys((entry.model, entry.runtime) for entry in found))
     settings = list(dict.fromkeys((entry.batch_size, entry.tokens) for entry in found))
     seconds = {(entry.model, entry.runtime, entry.batch_size, entry.tokens): entry.seconds for entry in found}

@@ -16,17 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
+from scipy.optimize import isotonic_regression
 
-from sensibert.artifacts import replacing
-from sensibert.importance import CRITERIA
-from sensibert.masks import Mask
-from sensibert.params import Cell
-from sensibert.pruning import PRUNING_METHODS
+from sensibert.analysis.statistics import spread
+from sensibert.config.grid import Cell
+from sensibert.config.methods import METHODS, names
+from sensibert.io import replacing
+from sensibert.models.mask import Mask
 from sensibert.report.comparison import REFERENCE_TUNING
 from sensibert.report.labels import TIMES, metric_label, words
 from sensibert.results import Result
-from sensibert.statistics import spread
-from sensibert.tuning import PEFT_METHODS, TUNING_METHODS
 
 CURVE_COLUMNS = ("task", "method", "budget", "seed", "metric", "value")
 """Columns of budget_curve.csv: one row per cell; `metric` names the primary metric, `value` is its value."""
@@ -40,12 +39,13 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2)))
 _INK = "#222222"
 _MUTED = "#666666"
-_PRUNED = (*CRITERIA, *PRUNING_METHODS)
+_PRUNED = names("criterion", "procedure")
+_DENSE = tuple(name for name in names("tuning", "peft") if name != REFERENCE_TUNING)
 _NAME_OFFSET = 14
 """Points between the panel and the names of its lines."""
 
 _STYLE: list[str | dict[str, Any]] = [
-    # The reader's own matplotlibrc must not show.
+    # The reader's own matplotlibrc must have no effect.
     "default",
     {
         "font.family": "sans-serif",
@@ -118,7 +118,7 @@ def kept_table(masks: Mapping[Cell, Mask]) -> pd.DataFrame:
 def budget_figure(curve: pd.DataFrame) -> Figure:
     """Metric against budget: one panel per task, one line per criterion, the dense model as a band.
 
-    The budget shrinks to the right, where the lines part and where their names stand.
+    The budget shrinks to the right, where the lines diverge and where their names are.
     """
     tasks = list(dict.fromkeys(curve["task"]))
     columns = 2 if len(tasks) == 4 else min(3, len(tasks))
@@ -134,7 +134,7 @@ def budget_figure(curve: pd.DataFrame) -> Figure:
     seeds = curve["seed"].nunique()
     _headline(figure, "Metric after fine-tuning" + (f", mean ± standard deviation of {seeds} seeds" * (seeds > 1)))
     figure.supxlabel("Budget: kept fraction of the prunable parameters", fontsize=9)
-    # The names beside the lines are placed by the final heights of the lines.
+    # The names next to the lines are placed by the final heights of the lines.
     figure.draw_without_rendering()
     for panel in figure.axes:
         _spread_names(panel, points=72 / figure.dpi)
@@ -154,12 +154,12 @@ def _draw_budget_panel(panel: Axes, curve: pd.DataFrame) -> None:
 
     criteria = list(dict.fromkeys(pruned["method"]))
     for place, criterion in enumerate(criteria):
-        # A small shift to the side keeps error bars of the same budget apart.
+        # A small sideways shift keeps error bars at the same budget apart.
         shift = (place - (len(criteria) - 1) / 2) * 0.12 * margin
         _draw_criterion(panel, criterion, pruned[pruned["method"] == criterion], shift)
     for (method, budget), rows in dense.groupby(["method", "budget"], sort=False):
-        name = f"{method} {budget:.2%}" if method in PEFT_METHODS else str(method)
-        _draw_dense(panel, name, rows["value"].tolist())
+        share = f" {budget:.2%}" if METHODS[str(method)].budget == "trained" else ""
+        _draw_dense(panel, str(method), share, rows["value"].tolist())
 
 
 def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: float) -> None:
@@ -177,44 +177,44 @@ def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: floa
         markeredgecolor="white",
         markeredgewidth=0.7,
         linewidth=1.8,
-        linestyle="-" if criterion in CRITERIA else "--",
+        linestyle="-" if METHODS[criterion].kind == "criterion" else "--",
         elinewidth=1.1,
         capsize=2.5,
         zorder=3,
     )
-    _name_line(panel, criterion, spreads[0].mean, colour)
+    _name_line(panel, _line_name(criterion), spreads[0].mean, colour)
 
 
-def _draw_dense(panel: Axes, method: str, values: list[float]) -> None:
+def _draw_dense(panel: Axes, method: str, share: str, values: list[float]) -> None:
     measured = spread(values)
     if method == REFERENCE_TUNING:
         if measured.n > 1:
             low, high = measured.mean - measured.std, measured.mean + measured.std
             panel.axhspan(low, high, color="#9A9A9A", alpha=0.3, linewidth=0)
         panel.axhline(measured.mean, color=_INK, linewidth=1.4)
-        _name_line(panel, method, measured.mean, _INK)
+        _name_line(panel, _line_name(method), measured.mean, _INK, weight="bold")
     else:
-        others = [name for name in (*TUNING_METHODS, *PEFT_METHODS) if name != REFERENCE_TUNING]
-        dashes = _DASHES[others.index(method.partition(" ")[0]) % len(_DASHES)]
+        dashes = _DASHES[_DENSE.index(method) % len(_DASHES)]
         panel.axhline(measured.mean, color=_MUTED, linewidth=1.3, linestyle=dashes)
-        _name_line(panel, method, measured.mean, _MUTED)
+        _name_line(panel, _line_name(method) + share, measured.mean, _MUTED)
 
 
 def _line_name(method: str) -> str:
-    return method if method in _PRUNED else f"dense, {method}"
+    title = METHODS[method].title
+    return title if method in _PRUNED else f"dense, {title}"
 
 
-def _name_line(panel: Axes, method: str, height: float, colour: str) -> None:
+def _name_line(panel: Axes, name: str, height: float, colour: str, weight: str = "normal") -> None:
     """Name a line at the right of the panel, in its colour, and join the two."""
     panel.annotate(
-        _line_name(method),
+        name,
         xy=(1, height),
         xycoords=panel.get_yaxis_transform(),
         xytext=(_NAME_OFFSET, 0),
         textcoords="offset points",
         va="center",
         color=colour,
-        weight="bold" if method == REFERENCE_TUNING else "normal",
+        weight=weight,
         fontsize=8.5,
         annotation_clip=False,
         arrowprops={
@@ -229,7 +229,7 @@ def _name_line(panel: Axes, method: str, height: float, colour: str) -> None:
 
 
 def _spread_names(panel: Axes, points: float) -> None:
-    """Move the names at a panel up and down until none overlaps another; a pixel has so many `points`."""
+    """Move the names next to a panel up and down until none overlap; `points` is the size of a pixel in points."""
     names = sorted((text for text in panel.texts if isinstance(text, Annotation)), key=lambda name: name.xy[1])
     heights = [float(panel.transData.transform((0, name.xy[1]))[1]) * points for name in names]
     for name, height, free in zip(names, heights, spaced(heights, gap=10.5), strict=True):
@@ -243,15 +243,10 @@ def spaced(heights: Sequence[float], gap: float) -> list[float]:
         heights: in ascending order.
         gap: the smallest distance allowed.
     """
-    # With k gaps taken off the k-th height, "a gap apart" is "ascending": isotonic regression by
-    # pooling adjacent violators.
-    pools: list[list[float]] = []
-    for place, height in enumerate(heights):
-        pools.append([height - place * gap])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    flat = [float(np.mean(pool)) for pool in pools for _ in pool]
-    return [height + place * gap for place, height in enumerate(flat)]
+    # With k gaps taken off the k-th height, "a gap apart" is "ascending": isotonic regression.
+    gaps = gap * np.arange(len(heights))
+    flat = isotonic_regression(np.asarray(heights) - gaps).x if len(heights) else gaps
+    return list(map(float, flat + gaps))
 
 
 def kept_figure(kept: pd.DataFrame) -> Figure:
@@ -265,7 +260,7 @@ def kept_figure(kept: pd.DataFrame) -> Figure:
     for of_task, task in zip(panels, tasks, strict=True):
         for panel, criterion in zip(of_task, criteria, strict=True):
             _draw_kept_panel(panel, kept[(kept["task"] == task) & (kept["criterion"] == criterion)])
-            panel.set_title(f"{task}: {criterion}")
+            panel.set_title(f"{task}: {METHODS[criterion].title}")
     _headline(figure, "Kept dimensions in percent, mean over the seeds")
     figure.supxlabel("Layer", fontsize=9)
     return figure
@@ -282,7 +277,7 @@ def _draw_kept_panel(panel: Axes, kept: pd.DataFrame) -> None:
 
 
 def matrix_figure(matrices: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
-    """Spearman correlation of every two scoring passes: tasks below each other, criteria side by side."""
+    """Spearman correlation of each pair of scoring passes: tasks below each other, criteria side by side."""
     tasks, criteria = (list(dict.fromkeys(names)) for names in zip(*matrices, strict=True))
     runs = max(len(matrix) for matrix in matrices.values())
     size = (len(criteria) * (0.5 * runs + 0.4) + 1.2, len(tasks) * (0.5 * runs + 0.4) + 1.5)
@@ -293,7 +288,7 @@ def matrix_figure(matrices: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         _heat_map(panel, matrix.to_numpy(), highest=1, text="{:.2f}")
         panel.set_xticks(range(len(matrix)), list(matrix.columns), rotation=40, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(matrix)), list(matrix.index))
-        panel.set_title(f"{task}: {criterion}")
+        panel.set_title(f"{task}: {METHODS[criterion].title}")
     _headline(figure, "Spearman correlation of the scores of two passes")
     return figure
 

@@ -1,4 +1,4 @@
-"""The stability of the scores and of the layers' ranking: csv, and Markdown with the verdicts first."""
+"""The stability of the scores and of the layer ranking: csv, and Markdown with the verdicts first."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from sensibert.analysis.stability import ALL_LAYERS, verdicts
 from sensibert.report.formats import markdown_table, write_csv, write_text
 from sensibert.report.labels import NOTHING, TIMES
-from sensibert.stability import ALL_LAYERS, verdicts
 
 
 def write_stability(table: pd.DataFrame, layers: pd.DataFrame, folder: Path) -> None:
-    """Write a stability table, and that of the layers' ranking, as csv, and both as stability.md with the verdicts
-    first.
-    """
+    """Write a stability table and that of the layer ranking as csv, and both as stability.md, verdicts first."""
     write_csv(table, folder / "stability.csv")
     write_csv(layers, folder / "layer_ranking.csv")
     write_text(_stability_markdown(table) + _layers_markdown(layers), folder / "stability.md")
@@ -40,7 +38,7 @@ _STABILITY_NOTES = (
 
 
 def _layers_markdown(layers: pd.DataFrame) -> str:
-    """The section on the ranking of whole layers; nothing where it was not checked."""
+    """The section on the ranking of whole layers; empty if it was not checked."""
     if layers.empty:
         return ""
     readable = pd.DataFrame(

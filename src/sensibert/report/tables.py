@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from sensibert.importance import CRITERIA
-from sensibert.pruning import PRUNING_METHODS
+from sensibert.config.methods import METHODS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
 from sensibert.report.formats import markdown_table, write_csv, write_text
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.tuning import PEFT_METHODS
 
 
 def write_tables(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, folder: Path) -> None:
-    """Write a comparison table as table.csv, and what a reader wants of all three as table.md and table.tex.
+    """Write a comparison table as table.csv, and the essentials of all three as table.md and table.tex.
 
     Args:
         table: The comparison (`comparison.COLUMNS`).
@@ -124,16 +122,16 @@ def _overview(table: pd.DataFrame, bold: str) -> pd.DataFrame:
 
 
 def _readable_searches(searches: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """One row per search: its best trial, and what its method trains, where the comparison knows that."""
+    """One row per search: its best trial, and what its method trains if the comparison knows that."""
     search = ["task", "method", "seed"]
-    best = searches.drop_duplicates(search)  # the best trial stands first
-    trainable = table[table["method"].map(_budget_kind) == ""].set_index(["task", "method"])["trainable_parameters"]
+    best = searches.drop_duplicates(search)  # the best trial comes first
+    trainable = table[table["method"].map(_budget_kind).isna()].set_index(["task", "method"])["trainable_parameters"]
     points = zip(best["task"], best["method"], strict=True)
     last_epoch = [column for column in searches.columns if column.startswith("dev_")][-1]
     return pd.DataFrame(
         {
             "Task": best["task"],
-            "Method": best["method"],
+            "Method": [METHODS[method].title for method in best["method"]],
             "Seed": best["seed"].map(str),
             "Trainable": [_count(trainable[point]) if point in trainable else NOTHING for point in points],
             "Trials": searches.groupby(search, sort=False).size().map(str).to_numpy(),
@@ -146,7 +144,7 @@ def _readable_searches(searches: pd.DataFrame, table: pd.DataFrame) -> pd.DataFr
 
 
 def _readable_transfers(transfers: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and budget, one column for each task and the one that its models answer."""
+    """One row per method and budget, one column per task and the other task that its models answer."""
     labels = transfers["task"] + " on " + transfers["to"] + ", " + transfers["metric"].map(metric_label).map(_lower)
     texts = [_mean_and_std(mean, std) for mean, std in zip(transfers["mean"], transfers["std"], strict=True)]
     readable = transfers.assign(label=labels, text=texts)
@@ -159,13 +157,13 @@ def _metric(rows: pd.DataFrame, bold: str) -> list[str]:
     """The primary metric of the rows of one task; `bold` wraps the best mean at each budget."""
     kinds = rows["method"].map(_budget_kind)
     rivals = rows.groupby([kinds, rows["budget"]])["mean"]
-    best = (kinds != "") & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
+    best = kinds.notna() & (rows["mean"] == rivals.transform("max")) & (rivals.transform("size") > 1)
     texts = [_mean_and_std(mean, std) for mean, std in zip(rows["mean"], rows["std"], strict=True)]
     return [bold.format(text) if is_best else text for text, is_best in zip(texts, best, strict=True)]
 
 
 def _versus(rows: pd.DataFrame, reference: str) -> list[str]:
-    """The differences to a reference method, which has none to itself."""
+    """The differences from a reference method; none for the reference itself."""
     return [
         NOTHING if method == reference else _signed(value)
         for method, value in zip(rows["method"], rows[f"vs_{reference}"], strict=True)
@@ -199,16 +197,22 @@ def _readable_effort(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _names(rows: pd.DataFrame) -> dict[str, Sequence[str]]:
     budgets = [_budget(method, budget) for method, budget in zip(rows["method"], rows["budget"], strict=True)]
-    return {"Method": rows["method"].tolist(), "Budget": budgets}
+    return {"Method": [METHODS[method].title for method in rows["method"]], "Budget": budgets}
 
 
-def _budget_kind(method: str) -> str:
+def _budget_kind(method: str) -> str | None:
     """What the budget of a method limits: what is `kept`, what is `trained`, or nothing."""
-    return "kept" if method in (*CRITERIA, *PRUNING_METHODS) else "trained" if method in PEFT_METHODS else ""
+    return METHODS[method].budget
 
 
 def _budget(method: str, budget: float) -> str:
-    return {"kept": f"{budget}{TIMES}", "trained": f"{budget:.2%}", "": "dense"}[_budget_kind(method)]
+    match _budget_kind(method):
+        case "kept":
+            return f"{budget}{TIMES}"
+        case "trained":
+            return f"{budget:.2%}"
+        case _:
+            return "dense"
 
 
 def _number(value: float, form: str) -> str:

@@ -1,4 +1,4 @@
-"""The trials of every search, and how the models do on other tasks, as data frames."""
+"""The trials of every search, and how well the models do on other tasks, as data frames."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sensibert.params import SearchedCell
+from sensibert.analysis.statistics import spread
+from sensibert.config.grid import SearchedCell
+from sensibert.data.tasks import TASKS
 from sensibert.results import Transferred, Trial, best_first
-from sensibert.statistics import spread
-from sensibert.tasks import TASKS
 
 TRANSFER_COLUMNS = ("task", "to", "method", "budget", "metric", "mean", "std", "n")
 """Columns of the table of transfers: `metric` is the primary metric of the task `to`."""
@@ -19,8 +19,8 @@ TRANSFER_COLUMNS = ("task", "to", "method", "budget", "metric", "mean", "std", "
 def search_table(searches: Mapping[SearchedCell, tuple[Sequence[Trial], Mapping[str, float]]]) -> pd.DataFrame:
     """The trials of every search, the best first.
 
-    `dev_1`, `dev_2`, ... are the primary metric on the dev split after each epoch, empty from where a trial was
-    ended; `validation` is that of the best trial's model on the validation split, which no other trial has seen.
+    `dev_1`, `dev_2`, ... are the primary metric on the dev split after each epoch, empty after a trial was ended;
+    `validation` is that of the best trial's model on the validation split, which no other trial has seen.
     """
     rows = [
         {

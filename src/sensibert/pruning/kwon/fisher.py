@@ -10,11 +10,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from sensibert.hardware import autocast
-from sensibert.masks import ModuleKey
+from sensibert.compute.hardware import autocast
+from sensibert.config.settings import Precision
 from sensibert.models.anatomy import prunable_modules
-from sensibert.models.gates import columns_gated
-from sensibert.params import Precision
+from sensibert.models.gates import output_projections_gated
+from sensibert.models.mask import ModuleKey
 from sensibert.pruning.kwon.units import Units, unit_count, unit_size
 
 
@@ -23,7 +23,7 @@ def collect_gradients(
 ) -> Units:
     """Gradients of each example's own loss with respect to the masks, at 1: for each module [examples, units].
 
-    All that both approximations of the Fisher information are made of: `diagonal` and `block`.
+    Both approximations of the Fisher information, `diagonal` and `block`, are computed from them.
 
     Args:
         model: In evaluation mode; neither it nor its gradients change.
@@ -43,7 +43,7 @@ def unit_gradients(
     """The gradients of one batch, for each module [batch, units].
 
     The mask of a head multiplies what the head gives to the output projection. Every example gets its own
-    copy of the masks, so that one backward pass gives the gradients of all examples; the loss is a batch mean,
+    copy of the masks, so one backward pass gives the gradients of all examples; the loss is a batch mean,
     so they are scaled by the batch size.
     """
     size = batch["labels"].shape[0]
@@ -53,7 +53,7 @@ def unit_gradients(
         for key, module in modules.items()
     }
     gates = {key: mask.repeat_interleave(unit_size(modules[key]), dim=1).unsqueeze(1) for key, mask in masks.items()}
-    with columns_gated(model, gates), autocast(precision, model.device):
+    with output_projections_gated(model, gates), autocast(precision, model.device):
         loss = model(**batch).loss
     gradients = torch.autograd.grad(loss, list(masks.values()))
     return {key: gradient * size for key, gradient in zip(masks, gradients, strict=True)}

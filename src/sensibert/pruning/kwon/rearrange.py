@@ -1,7 +1,7 @@
 """Mask rearrangement: swap units within a module, since their losses interact (arXiv 2204.09656, section 4.2).
 
-The search counts each unit on its own. Here the Fisher information of a module is a full matrix: what two units
-lose together can be more or less than the sum of both.
+The search counts each unit on its own. Here the Fisher information of a module is a full matrix: the loss of
+dropping two units together can be more or less than the sum of both.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 _LEAST_FALL = 1e-9
-"""A swap must lower the loss by more than this part of the information's trace: rounding is no gain."""
+"""A swap must lower the loss by more than this fraction of the information's trace: rounding is not a gain."""
 
 
 def block_loss(keep: np.ndarray, information: np.ndarray) -> float:
@@ -24,11 +24,11 @@ def rearrange(keep: np.ndarray, information: np.ndarray) -> np.ndarray:
     lowers the loss most; this is repeated until no single swap helps.
 
     Args:
-        keep: What the search found [units].
+        keep: The mask that the search found [units].
         information: The Fisher information of the module [units, units].
 
     Returns:
-        As many kept units as before [units], and no larger a loss.
+        The mask after the swaps [units]: as many kept units, and no larger a loss.
     """
     keep = keep.copy()
     own = np.diag(information)

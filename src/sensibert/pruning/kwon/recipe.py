@@ -2,44 +2,43 @@
 
 Four steps on a fine-tuned model: the Fisher information of the masks of heads and filters (`fisher.py`), a mask
 search under the budget (`search.py`), the rearrangement of the mask within each module (`rearrange.py`) and the
-rescaling of what is kept (`rescale.py`). The scales are folded into the weights, so that the result is a slim model
-like any other.
+rescaling of what is kept (`rescale.py`). The scales are folded into the weights, so the result is a slim model like
+any other.
 
 What differs from the authors' code: gradients are squared per example, as in the paper, not per batch; every layer
-keeps a head and a filter; swaps go on until none helps; a module is rescaled to the output of its projection
-before the residual connection, and one that cannot be rescaled does not end the rescaling of those behind it.
+keeps a head and a filter; swaps continue until none helps; a module is rescaled to the output of its projection
+before the residual connection, and one that cannot be rescaled does not end the rescaling of the ones after it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.artifacts import ScoreFile
-from sensibert.budgets import predict
-from sensibert.cost import unit_costs
-from sensibert.encoding import Example, draw, evaluation_batches, mean_length
+from sensibert.compute.hardware import keep_for_reuse, make_deterministic, resolve_precision
+from sensibert.config.method_settings import KwonParams
+from sensibert.config.settings import Precision
+from sensibert.data.encoding import Example, draw, evaluation_batches, mean_length
 from sensibert.errors import MaskError
-from sensibert.hardware import keep_for_reuse, make_deterministic, resolve_precision
-from sensibert.masks import Mask, ModuleKey
 from sensibert.models.anatomy import costs_of, prunable_modules
+from sensibert.models.cost import unit_costs
+from sensibert.models.mask import Mask, MaskOrigin, ModuleKey
 from sensibert.models.slim import slim
-from sensibert.params import KwonParams, Precision
-from sensibert.pruning import base
+from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal
 from sensibert.pruning.kwon.rearrange import block_loss, rearrange
 from sensibert.pruning.kwon.rescale import Rescaling, rescale
 from sensibert.pruning.kwon.search import search
 from sensibert.pruning.kwon.units import Units, by_dimension, stays_whole, unit_size
+from sensibert.scoring.budgets import predict
 
 KINDS = ("macs", "params")
 """Kinds of a budget: a fraction of the prunable multiply-accumulates or of the prunable parameters."""
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedModel:
     """A pruned model and how it came about."""
 
     model: PreTrainedModel
@@ -49,12 +48,12 @@ class Pruned:
     searched_loss: float
     """Block-diagonal Fisher loss of the mask that the search found, over all modules."""
     rearranged_loss: float
-    """That of the final mask."""
+    """The same for the final mask."""
     rescaled: dict[ModuleKey, Rescaling]
     """Scales and reconstruction errors of each module."""
 
 
-def prune(
+def prune_model(
     model: PreTrainedModel,
     examples: list[Example],
     tokenizer: PreTrainedTokenizerBase,
@@ -64,21 +63,21 @@ def prune(
     *,
     kind: str = "macs",
     precision: Precision = "auto",
-    about: dict[str, Any] | None = None,
-) -> Pruned:
+    task: str = "",
+) -> PrunedModel:
     """Prune a fine-tuned text model with a sample of its training data.
 
     Args:
-        model: Fine-tuned; its weights and gradients stay as they are. It is put into evaluation mode.
-        examples: Training data, never validation data. Its mean length is that of the text whose
-            multiply-accumulates are counted.
+        model: Fine-tuned; its weights and gradients stay unchanged. It is put into evaluation mode.
+        examples: Training data, never validation data. Multiply-accumulates are counted for a text of their
+            mean length.
         tokenizer: Pads the batches.
         budget: The fraction that may be kept, in (0, 1].
         settings: Size of the sample and of its batches.
-        seed: Of the sample.
+        seed: Draws the sample.
         kind: One of `KINDS`: what the budget is a fraction of.
         precision: Number format of the matrix products.
-        about: Recorded in the mask, together with `budget_kind` and `predicted`, as by `budgets.mask_for`.
+        task: Recorded in the mask.
 
     Raises:
         MaskError: the kind is unknown, or the budget is out of range or too small.
@@ -91,9 +90,10 @@ def prune(
     make_deterministic(seed)
     keep_for_reuse()
     model.eval()
+    sample = draw(examples, settings.samples, seed)
     batches = [
         {name: values.to(model.device) for name, values in batch.items()}
-        for _, batch in evaluation_batches(draw(examples, settings.samples, seed), tokenizer, settings.batch_size)
+        for _, batch in evaluation_batches(sample, tokenizer, settings.batch_size)
     ]
     modules, units = prunable_modules(model), unit_costs(model, mean_length(examples))
     gradients = collect_gradients(model, batches, precision)
@@ -106,24 +106,28 @@ def prune(
     )
     keep, searched_loss, rearranged_loss = _rearranged(found, gradients)
     mask = Mask({key: by_dimension(keep[key], module) for key, module in modules.items()}, costs_of(model))
-    predicted = predict(mask, ScoreFile({}, mask.costs, {}, {}, units))
-    mask = replace(mask, about={**(about or {}), "budget_kind": kind, "predicted": predicted})
+    predicted = predict(mask, units)
+    mask = replace(mask, origin=MaskOrigin(task, "kwon", budget, seed, kind, predicted, len(sample) / len(examples)))
     small = slim(model, mask)
-    return Pruned(small, mask, searched_loss, rearranged_loss, rescale(model, small, batches, precision))
+    return PrunedModel(small, mask, searched_loss, rearranged_loss, rescale(model, small, batches, precision))
 
 
-def prune_tuned(context: base.Context) -> base.Pruned:
+def prune(context: PruningContext) -> Pruned:
     """Prune the fully fine-tuned model, as one of the procedures of the grid."""
     assert isinstance(context.settings, KwonParams)
-    model, kind = context.tuned_model(), context.masking.budget_kind
-    precision = context.training.precision
     given = context.examples, context.tokenizer, context.budget, context.settings, context.seed
-    found = prune(model, *given, kind=kind, precision=precision)
-    sample = min(context.settings.samples, len(context.examples)) / len(context.examples)
+    found = prune_model(
+        context.tuned_model(),
+        *given,
+        kind=context.masking.budget_kind,
+        precision=context.training.precision,
+        task=context.scores.origin.task,
+    )
+    assert found.mask.origin is not None
+    passes = context.passes(found.mask.origin.scoring_passes)
     errors = {str(key): {"before": float(r.before), "after": float(r.after)} for key, r in found.rescaled.items()}
     losses = {"searched": found.searched_loss, "rearranged": found.rearranged_loss}
-    passes = context.training.epochs + sample  # the dense model was fine-tuned for this
-    return base.Pruned(found.model, found.mask, [], passes, {"fisher_loss": losses, "reconstruction_error": errors})
+    return Pruned(found.model, found.mask, [], passes, {"fisher_loss": losses, "reconstruction_error": errors})
 
 
 def _rearranged(found: Units, gradients: Units) -> tuple[Units, float, float]:

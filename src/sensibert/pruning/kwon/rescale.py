@@ -2,13 +2,13 @@
 
 With the modules rescaled one by one from the input on, the scale m of the kept units of a module minimises
 ‖A m - b‖² over the tokens of the sample: A holds what each unit of the pruned model adds to the output of the
-output projection, behind all that is pruned and rescaled before it, and b is the output of the dense model.
+output projection, after everything before it was pruned and rescaled, and b is the output of the dense model.
 The scales are folded into the columns of the projection. The tokens that count are those whose output reaches the
 logits: no padding, and in the last layer of most classifiers the first token alone.
 
 A is never built. With x the inputs of the projection, W its weight and e = b - A 1 the error without rescaling,
-AᵀA = xᵀx ∘ WᵀW and Aᵀe is the sum over the tokens of x ∘ eW, added up over the dimensions of each unit. Solved is
-for d = m - 1 with a small ridge, so that scales that the sample does not decide stay 1.
+AᵀA = xᵀx ∘ WᵀW and Aᵀe is the sum over the tokens of x ∘ eW, added up over the dimensions of each unit. The
+system is solved for d = m - 1 with a small ridge, so that scales that the sample does not determine stay 1.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sensibert.hardware import autocast
-from sensibert.masks import ModuleKey
+from sensibert.compute.hardware import autocast
+from sensibert.config.settings import Precision
 from sensibert.models.anatomy import Linear, PrunableModule, layers_of, prunable_modules, weight_by_output
-from sensibert.params import Precision
+from sensibert.models.mask import ModuleKey
 from sensibert.pruning.kwon.units import unit_count, unit_size
 
 LARGEST_SCALE = 10.0
@@ -39,14 +39,14 @@ pruned MiniLM-L6 on dev texts closer to the dense model's than 0.001 did, and no
 
 
 class Rescaling(NamedTuple):
-    """What became of one module."""
+    """What happened to one module."""
 
     scales: np.ndarray
-    """Of the kept units; all 1 where rescaling was given up."""
+    """Scales of the kept units; all 1 if rescaling was given up."""
     before: float
     """Squared error of the module's output without rescaling, as a fraction of the dense output's square."""
     after: float
-    """The same with it."""
+    """The same with rescaling."""
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def rescale(
     batches: Sequence[Mapping[str, Tensor]],
     precision: Precision = "fp32",
 ) -> dict[ModuleKey, Rescaling]:
-    """Rescale the output projections of a slim model, in place. Labels do not count.
+    """Rescale the output projections of a slim model, in place. Labels are ignored.
 
     A module keeps its weights if the best scales do not lower its error or one of them exceeds `LARGEST_SCALE`.
 
@@ -73,12 +73,12 @@ def rescale(
     for key, module in tqdm(prunable_modules(small).items(), desc="rescaling", mininterval=1):
         system = _System.empty(module)
         for (reference, run), tokens in zip(pairs, counting, strict=True):
-            _, wanted = reference.reach(targets[key].column)
-            inputs, output = run.reach(module.column)
+            _, wanted = reference.reach(targets[key].output_projection)
+            inputs, output = run.reach(module.output_projection)
             system.add(module, *(values[tokens[key]].float() for values in (inputs, output, wanted)))
         found[key] = _solve(*system.by_unit(module))
         scales = np.repeat(found[key].scales, unit_size(module))
-        scale_columns(module.column, torch.from_numpy(scales).to(module.column.weight))
+        scale_columns(module.output_projection, torch.from_numpy(scales).to(module.output_projection.weight))
         if key.group == "feed_forward":  # the last of its layer
             for run in (run for pair in pairs for run in pair):
                 run.pass_layer()
@@ -97,7 +97,7 @@ def tokens_that_count(
 
     with ExitStack() as hooks, torch.enable_grad(), autocast(precision, model.device):
         for key, module in prunable_modules(model).items():
-            hook = module.column.register_forward_hook(lambda _, __, output, key=key: add_zeros(key, output))
+            hook = module.output_projection.register_forward_hook(lambda _, __, output, key=key: add_zeros(key, output))
             hooks.callback(hook.remove)
         total = model(**without_labels(batch)).logits.sum()
     gradients = torch.autograd.grad(total, list(added.values()))
@@ -125,7 +125,7 @@ class _System:
 
     @classmethod
     def empty(cls, module: PrunableModule) -> _System:
-        zeros = module.column.weight.new_zeros
+        zeros = module.output_projection.weight.new_zeros
         size = module.shape.dimensions
         return cls(zeros(size, size, dtype=torch.float64), zeros(size, dtype=torch.float64))
 
@@ -133,20 +133,20 @@ class _System:
         """Add tokens: the projection's inputs [tokens, dimensions], its output and the dense one [tokens, hidden]."""
         missing = wanted - output
         self.gram += inputs.T @ inputs
-        self.right += (inputs * (missing @ weight_by_output(module.column))).sum(dim=0)
+        self.right += (inputs * (missing @ weight_by_output(module.output_projection))).sum(dim=0)
         self.error += float(missing.square().sum())
         self.square += float(wanted.square().sum())
 
     def by_unit(self, module: PrunableModule) -> tuple[np.ndarray, np.ndarray, float, float]:
         """AᵀA [units, units], Aᵀe [units], the error and the square of the dense output."""
         units, size = unit_count(module), unit_size(module)
-        weight = weight_by_output(module.column).double()
+        weight = weight_by_output(module.output_projection).double()
         gram = (self.gram * (weight.T @ weight)).reshape(units, size, units, size).sum(dim=(1, 3))
         return gram.cpu().numpy(), self.right.reshape(units, size).sum(dim=1).cpu().numpy(), self.error, self.square
 
 
 def _solve(gram: np.ndarray, right: np.ndarray, error: float, square: float) -> Rescaling:
-    """The best scales, or 1 where they are not to be trusted."""
+    """The best scales, or 1 if they cannot be trusted."""
     units = len(right)
     ridge = RIDGE * np.trace(gram) / units or 1.0  # nothing reaches the output: any number will do
     change = np.linalg.solve(gram + ridge * np.eye(units), right)
@@ -158,7 +158,7 @@ def _solve(gram: np.ndarray, right: np.ndarray, error: float, square: float) -> 
 
 
 class _Run:
-    """A model over one batch, run layer by layer: only the layer in question is computed, once per look."""
+    """A model on one batch, run layer by layer: only the current layer is computed, once per look."""
 
     def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor], precision: Precision) -> None:
         self.model = model
@@ -166,10 +166,10 @@ class _Run:
         self.precision = precision
         self.passed = 0
         self.output: Any = None
-        """Of the last layer that is passed."""
+        """Output of the last layer that was passed."""
 
     def reach(self, module: nn.Module) -> tuple[Tensor, Any]:
-        """The first input and the output of a module of the present layer."""
+        """The first input and the output of a module of the current layer."""
 
         def stop(_: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
             raise _Reached(inputs[0], output)
@@ -188,12 +188,12 @@ class _Run:
         raise AssertionError("the model does not run this module")
 
     def pass_layer(self) -> None:
-        """Compute the present layer to its end and go on to the next."""
+        """Finish the current layer and move to the next one."""
         _, self.output = self.reach(layers_of(self.model)[self.passed])
         self.passed += 1
 
 
-class _Reached(Exception):  # noqa: N818 (no error: it ends a forward pass early)
+class _Reached(Exception):  # noqa: N818 (not an error: it ends a forward pass early)
     def __init__(self, inputs: Tensor, output: Any) -> None:
         self.input = inputs
         self.output = output
@@ -201,7 +201,7 @@ class _Reached(Exception):  # noqa: N818 (no error: it ends a forward pass early
 
 @contextmanager
 def _replayed(layers: nn.ModuleList, output: Any) -> Iterator[None]:
-    """Within the block the layers compute nothing and give `output`."""
+    """Within the block, the layers compute nothing and return `output`."""
     for layer in layers:
         layer.forward = lambda *_, **__: output  # type: ignore[method-assign]
     try:

@@ -10,26 +10,27 @@ from typing import NamedTuple
 import numpy as np
 
 from sensibert.errors import MaskError
-from sensibert.masks import BUDGET_DENOMINATOR, ModuleKey, check_budget
+from sensibert.models.mask import ModuleKey
 from sensibert.pruning.kwon.units import Units
+from sensibert.scoring.ranking import BUDGET_DENOMINATOR, check_budget
 
 
 def search(importance: Units, costs: dict[ModuleKey, int], budget: float, whole: Collection[ModuleKey] = ()) -> Units:
-    """Keep the heads and filters of the largest total importance under a budget.
+    """Keep the heads and filters with the largest total importance under a budget.
 
     For every number of heads, kept in the order of their importance, the rest of the budget goes to filters in
-    the order of theirs; the best of these masks wins. No mask is better where all heads cost the same and all
+    the order of theirs; the best of these masks wins. No mask is better if all heads cost the same and all
     filters do, as in a dense model.
 
     Args:
-        importance: The diagonal of the Fisher information of each module [units]. What is dropped adds up to the
-            estimate of the loss, so that the largest kept sum is the least loss.
+        importance: The diagonal of the Fisher information of each module [units]. The dropped values add up to the
+            estimate of the loss, so the largest kept sum is the smallest loss.
         costs: What one unit of each module costs: multiply-accumulates, parameters or any other.
         budget: Fraction of the cost of all units that may be kept, in (0, 1].
         whole: Modules that keep every unit.
 
     Returns:
-        For each module [units], True where a unit stays: one in each module at least. Never above the budget.
+        For each module [units], True where a unit stays: at least one in each module. Never above the budget.
 
     Raises:
         MaskError: the budget is out of range or too small, or the importance is not finite.
@@ -51,7 +52,7 @@ def search(importance: Units, costs: dict[ModuleKey, int], budget: float, whole:
     head_counts = np.arange(heads.least, np.searchsorted(heads.cost, limit - filters.cost[filters.least], "right"))
     filter_counts = np.searchsorted(filters.cost, limit - heads.cost[head_counts], "right") - 1
     totals = heads.importance[head_counts] + filters.importance[filter_counts]
-    best = np.flatnonzero(totals == totals.max())[-1]  # of equally good masks the one with most heads
+    best = np.flatnonzero(totals == totals.max())[-1]  # of equally good masks, the one with the most heads
     keep = {**heads.keep(head_counts[best]), **filters.keep(filter_counts[best])}
     return {key: keep[key] for key in importance}
 
@@ -61,13 +62,13 @@ class _Ranked(NamedTuple):
 
     counts: dict[ModuleKey, int]
     order: np.ndarray
-    """Positions [units], those that stay in any case first."""
+    """Positions [units], starting with the ones that always stay."""
     least: int
-    """How many stay in any case."""
+    """How many always stay."""
     importance: np.ndarray
-    """Total of the first n units [units + 1]."""
+    """Total importance of the first n units [units + 1]."""
     cost: np.ndarray
-    """Likewise."""
+    """Total cost of the first n units [units + 1]."""
 
     def keep(self, count: int) -> Units:
         """The first units, by module."""

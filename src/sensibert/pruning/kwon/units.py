@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sensibert.masks import ModuleKey
 from sensibert.models.anatomy import PrunableModule
+from sensibert.models.mask import ModuleKey
 
 Units = dict[ModuleKey, np.ndarray]
 """One array [units] per module."""
@@ -22,10 +22,10 @@ def unit_count(module: PrunableModule) -> int:
 
 
 def stays_whole(module: PrunableModule) -> bool:
-    """Whether the architecture allows no head of a module to go."""
+    """Whether the architecture requires every head of a module."""
     return module.key.group == "attention" and module.grain.heads == module.shape.heads
 
 
 def by_dimension(keep: np.ndarray, module: PrunableModule) -> np.ndarray:
-    """What holds for the units [units], for their dimensions, as in `masks.Mask`."""
+    """Values of the units [units], repeated for their dimensions, as in `models.mask.Mask`."""
     return np.repeat(keep, unit_size(module)).reshape(module.shape)

@@ -1,0 +1,1 @@
+"""How far the numbers can be trusted: statistics over seeds, and whether rankings hold."""

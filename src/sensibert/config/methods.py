@@ -1,0 +1,121 @@
+"""The registry of methods: one row each, which params, tables, plots and the flow read.
+
+A new method is one file and a row here; nothing else changes. This module imports no implementation: a row names
+it, and `Method.implementation` loads it when the method is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from sensibert.config.method_settings import (
+    DistillationParams,
+    IterativeParams,
+    KwonParams,
+    LayerParams,
+    MethodParams,
+    SptParams,
+    SurgicalParams,
+)
+from sensibert.config.section import Section
+
+Kind = Literal["criterion", "procedure", "tuning", "peft"]
+"""`criterion`: scores the dimensions; the mask is cut once and the slim model fine-tuned once. `procedure`: prunes to
+a budget in a way of its own. `tuning`: fine-tunes the dense model. `peft`: fine-tunes as many parameters of the dense
+model as a budget allows."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the project knows about a method, apart from its code."""
+
+    name: str
+    """Its name in params.yaml and in file names."""
+    kind: Kind
+    path: str
+    """`module:attribute`, below the package, of the class of a criterion (`scoring.criteria.base.Criterion`), or of
+    the function of a procedure (`pruning.base.Procedure`) or of a tuning method (`training.attach.Attach`)."""
+    title: str
+    """A short name for tables and plots."""
+    settings: type[Section] = MethodParams
+    """Its settings in params.yaml, below `methods`."""
+    criterion: str | None = None
+    """The criterion whose scores it cuts by; None if it does not cut by scores."""
+    reads_data: bool = True
+    """Whether its scores need a pass over the training data; only criteria use this."""
+    trains_biases: bool = False
+    """Whether a backbone without biases cannot be tuned by it."""
+    starts_tuned: bool = False
+    """Whether it starts from, or learns from, the dense model that `full` tuned."""
+    in_rounds: bool = False
+    """Whether it prunes what earlier rounds left."""
+
+    @property
+    def budget(self) -> Literal["kept", "trained"] | None:
+        """What its budget is a fraction of: the prunable parameters that are kept, the backbone's that train."""
+        return "kept" if self.kind in ("criterion", "procedure") else "trained" if self.kind == "peft" else None
+
+    @property
+    def implementation(self) -> Any:
+        """The class or function that `path` names."""
+        module, _, attribute = self.path.partition(":")
+        return getattr(import_module(f"sensibert.{module}"), attribute)
+
+
+def _criterion(name: str, path: str, title: str, *, reads_data: bool = True) -> Method:
+    return Method(name, "criterion", f"scoring.criteria.{path}", title, criterion=name, reads_data=reads_data)
+
+
+def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
+    return Method(name, "tuning", f"tuning.methods.{name}:attach", title, settings, trains_biases=trains_biases)
+
+
+def _peft(name: str, title: str, settings: type[Section] = MethodParams) -> Method:
+    return Method(name, "peft", f"tuning.methods.{name}:attach", title, settings)
+
+
+def _iterative(criterion: str) -> Method:
+    name, path = f"iterative_{criterion}", "pruning.iterative:prune"
+    return Method(name, "procedure", path, f"iterative {criterion}", IterativeParams, criterion, in_rounds=True)
+
+
+def _distilled(criterion: str) -> Method:
+    name, path = f"distilled_{criterion}", "pruning.distilled:prune"
+    return Method(name, "procedure", path, f"distilled {criterion}", DistillationParams, criterion, starts_tuned=True)
+
+
+_ROWS = (
+    _criterion("sensitivity", "sensitivity:Sensitivity", "sensitivity"),
+    _criterion("mask", "mask:LearnedMask", "learned mask"),
+    _criterion("fisher", "fisher:Fisher", "Fisher"),
+    _criterion("magnitude", "magnitude:Magnitude", "magnitude", reads_data=False),
+    _criterion("random", "random:Random", "random", reads_data=False),
+    Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
+    _iterative("magnitude"),
+    _iterative("sensitivity"),
+    _distilled("magnitude"),
+    _distilled("sensitivity"),
+    _tuning("full", "full"),
+    _tuning("head_only", "head only"),
+    _tuning("bitfit", "BitFit", trains_biases=True),
+    _tuning("bitfit_frozen_classifier", "BitFit, frozen classifier", trains_biases=True),
+    _tuning("bitfit_query_mlp", "BitFit, query and MLP", trains_biases=True),
+    _tuning("bitfit_query_mlp_frozen_classifier", "BitFit, query and MLP, frozen classifier", trains_biases=True),
+    _tuning("surgical", "surgical", SurgicalParams),
+    _tuning("last_layers", "last layers", LayerParams),
+    _tuning("random_layers", "random layers", LayerParams),
+    _peft("lora", "LoRA"),
+    _peft("adapter", "adapter"),
+    _peft("spt_lora", "SPT-LoRA", SptParams),
+    _peft("spt_adapter", "SPT-adapter", SptParams),
+)
+
+METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+"""Every method by its name, in the order of tables and plots."""
+
+
+def names(*kinds: Kind) -> tuple[str, ...]:
+    """The methods of some kinds, in the order of the registry."""
+    return tuple(name for name, method in METHODS.items() if method.kind in kinds)

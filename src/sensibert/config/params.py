@@ -1,0 +1,194 @@
+"""Typed, validated view of params.yaml, and the grid that it spans.
+
+A wrong value raises `ParamsError` with a message that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+
+from sensibert.config.grid import DENSE_BUDGET, Cell, SearchedCell, TransferredCell
+from sensibert.config.method_settings import MethodParams
+from sensibert.config.methods import METHODS
+from sensibert.config.section import Section, Unique, validate
+from sensibert.config.settings import (
+    Budget,
+    CriterionName,
+    DataParams,
+    DeploymentParams,
+    LayerRankingParams,
+    MaskingParams,
+    ModelParams,
+    PeftName,
+    PruningName,
+    ScoringParams,
+    SearchParams,
+    Seed,
+    StabilityParams,
+    TaskName,
+    TrainingParams,
+    TransferParams,
+    TuningName,
+)
+from sensibert.data.tasks import TASKS
+from sensibert.errors import ParamsError
+
+PROFILE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
+"""Profiles name folders."""
+
+_OF_EVERY_METHOD: Any = {name: (method.settings | None, None) for name, method in METHODS.items()}
+
+
+class Methods(create_model("_Methods", __base__=Section, **_OF_EVERY_METHOD)):  # type: ignore[misc]
+    """Learning rate and options of the methods, one key per row of the registry; the grid's must be there."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_named(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: settings for name, settings in serialize(self).items() if settings is not None}
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    profile: Annotated[str, Field(pattern=PROFILE_NAME)]
+    tasks: Annotated[list[TaskName], Unique, Field(min_length=1)]
+    seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
+    criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)]
+    budgets: Annotated[list[Budget], Unique, Field(min_length=1)]
+    pruning: Annotated[list[PruningName], Unique] = []
+    """Procedures that prune to the same budgets in other ways than scoring once and fine-tuning once."""
+    tuning: Annotated[list[TuningName], Unique, Field(min_length=1)]
+    peft: Annotated[list[PeftName], Unique] = []
+    peft_budgets: Annotated[list[Budget], Unique] = []
+    """Trained fraction of the backbone's parameters; the classifier's come on top."""
+    data: DataParams
+    model: ModelParams
+    scoring: ScoringParams = ScoringParams()
+    masking: MaskingParams = MaskingParams()
+    training: TrainingParams = TrainingParams()
+    methods: Methods
+    stability: StabilityParams
+    deployment: DeploymentParams = DeploymentParams()
+    search: SearchParams = SearchParams()
+    layer_ranking: LayerRankingParams = LayerRankingParams()
+    transfer: TransferParams = TransferParams()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        for problem in _contradictions(self):
+            raise ValueError(problem)
+        return self
+
+    def settings_of(self, method: str) -> Section:
+        """The settings of a method of the grid."""
+        settings = getattr(self.methods, method)
+        assert isinstance(settings, Section)
+        return settings
+
+    def tuning_of(self, method: str) -> MethodParams:
+        """Learning rate and options of a method of the grid that fine-tunes."""
+        settings = self.settings_of(method)
+        assert isinstance(settings, MethodParams)
+        return settings
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the grid, in the order of the tables."""
+        dense = product([DENSE_BUDGET], self.tuning)
+        points = [*dense, *product(self.peft_budgets, self.peft), *product(self.budgets, self.criteria + self.pruning)]
+        return [
+            Cell(task, method, budget, seed) for task in self.tasks for budget, method in points for seed in self.seeds
+        ]
+
+    def transferred_cells(self) -> list[TransferredCell]:
+        """Every cell whose model is evaluated on another task, once for each such task."""
+        chosen = self.transfer
+        return [TransferredCell(cell, to) for cell in self.cells() if cell.task in chosen.tasks for to in chosen.to]
+
+    def layer_rankings(self) -> list[tuple[str, int]]:
+        """Task and seed of every check of the layer ranking."""
+        return list(product(self.layer_ranking.tasks, self.layer_ranking.seeds))
+
+    def searched_cells(self) -> list[SearchedCell]:
+        """Every search of the grid."""
+        chosen = self.search
+        return [SearchedCell(*point) for point in product(chosen.tasks, chosen.tuning, chosen.seeds)]
+
+    def deployed_cells(self) -> list[Cell]:
+        """The cells whose models are exported and timed, in the order of the tables."""
+        chosen = self.deployment
+        methods = [*chosen.criteria, *chosen.tuning]
+        return [c for c in self.cells() if c.task in chosen.tasks and c.method in methods and c.seed in chosen.seeds]
+
+
+def _contradictions(params: Params) -> Iterator[str]:
+    """What does not go together, although each value is allowed by itself."""
+    methods = [*params.criteria, *params.pruning, *params.tuning, *params.peft]
+    if missing := _without_settings(params, methods):
+        yield f"methods has no entry for {missing}: give each its learning_rate"
+    if missing := _without_settings(params, params.search.tuning):
+        yield f"search.tuning: methods has no entry for {missing}"
+    if params.layer_ranking.tasks and _without_settings(params, ["full"]):
+        yield "layer_ranking: methods has no entry for full, whose fine-tuning it follows"
+    if params.pruning and "full" not in params.tuning:
+        yield "pruning: its procedures may begin with the fully tuned model: add full to tuning"
+    if params.masking.budget_kind == "size" and params.pruning:
+        yield "pruning: its procedures count parameters or multiply-accumulates, not bytes"
+    if params.masking.min_keep_fraction and (rounds := [name for name in params.pruning if METHODS[name].in_rounds]):
+        yield (
+            f"masking.min_keep_fraction: {', '.join(rounds)} prunes what earlier rounds left, of which it would be a "
+            "fraction: set it to 0, or leave these out of pruning"
+        )
+    if bool(params.peft) != bool(params.peft_budgets):
+        yield "peft and peft_budgets go together: name both, or leave both empty"
+    yield from _foreign_tasks(params)
+    for name in DeploymentParams.model_fields:
+        allowed = getattr(params, name)
+        if others := [value for value in getattr(params.deployment, name) if value not in allowed]:
+            yield f"deployment.{name}: {others} is not in {name} ({allowed})"
+
+
+def _foreign_tasks(params: Params) -> Iterator[str]:
+    """Tasks that the source does not have, that are not in the grid, or that a transfer cannot serve."""
+    pydocs = params.data.source == "pydocs"
+    if wrong := [task for task in params.tasks if (TASKS[task].source == "pydocs") != pydocs]:
+        allowed = ", ".join(name for name, task in TASKS.items() if (task.source == "pydocs") == pydocs)
+        yield f"tasks: {', '.join(wrong)} does not come from data.source: {params.data.source}, which has {allowed}"
+    for section in ("stability", "search", "transfer", "layer_ranking"):
+        if extra := [task for task in getattr(params, section).tasks if task not in params.tasks]:
+            yield f"{section}.tasks: {', '.join(extra)} is not in tasks ({', '.join(params.tasks)})"
+    for task, to in product(params.transfer.tasks, params.transfer.to):
+        if task == to or len(TASKS[task].label_names) != len(TASKS[to].label_names) or TASKS[to].is_regression:
+            yield f"transfer.to: {to} has not the same classes as {task}, or is the same task"
+
+
+def _without_settings(params: Params, methods: list[str]) -> str:
+    return ", ".join(method for method in methods if getattr(params.methods, method) is None)
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or holds a wrong value.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist; run from the repository root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path} must hold a mapping of keys to values")
+    return parse_params(content, name=str(path))
+
+
+def parse_params(content: dict[str, Any], name: str = "params") -> Params:
+    """Check parameters that are already in memory; the error message uses `name`."""
+    return validate(Params, content, name)

@@ -1,0 +1,102 @@
+"""Profiles: parameter files for whole experiments, one of which is active as params.yaml.
+
+Every profile has its own dvc.lock. The active one is in the repository root; the others stay at
+reports/PROFILE/dvc.lock until their profile is activated again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+from sensibert.config.params import PROFILE_NAME, load_params
+from sensibert.config.paths import Paths
+from sensibert.errors import ParamsError
+from sensibert.io import replacing
+
+
+def available(root: Path = Path()) -> dict[str, Path]:
+    """Every profile and its file, sorted by name."""
+    return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"), key=lambda path: path.stem)}
+
+
+def active(root: Path = Path()) -> str | None:
+    """The profile that params.yaml equals byte for byte; None if it is missing or has edits."""
+    params = root / "params.yaml"
+    if not params.exists():
+        return None
+    content = params.read_bytes()
+    return next((name for name, path in available(root).items() if path.read_bytes() == content), None)
+
+
+def derived_from(root: Path = Path()) -> str | None:
+    """The profile that params.yaml names, with or without edits; None if it names none."""
+    try:
+        content = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    name = content.get("profile") if isinstance(content, dict) else None
+    return name if isinstance(name, str) and re.fullmatch(PROFILE_NAME, name) else None
+
+
+def summary(path: Path) -> str:
+    """The first comment line of a profile."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
+
+
+def activate(name: str, root: Path = Path(), force: bool = False) -> None:
+    """Make profiles/NAME.yaml the active params.yaml, and its dvc.lock the active one.
+
+    Args:
+        name: the profile.
+        root: the repository root.
+        force: throw away edits of params.yaml.
+
+    Raises:
+        ParamsError: no such profile, a profile with a wrong value, or edits that would be lost.
+    """
+    profile = _checked(name, root)
+    current = active(root)
+    if current == name:
+        return
+    if current is None and (root / "params.yaml").exists() and not force:
+        raise ParamsError(_about_edits(root))
+    # This order never leaves a lock that is stored nowhere, wherever the process is killed.
+    _copy(root / "dvc.lock", _resting_lock(current or derived_from(root) or "unknown", root))
+    _copy(profile, root / "params.yaml")
+    (root / "dvc.lock").unlink(missing_ok=True)
+    _copy(_resting_lock(name, root), root / "dvc.lock")
+
+
+def _checked(name: str, root: Path) -> Path:
+    profiles = available(root)
+    if name not in profiles:
+        raise ParamsError(f"unknown profile {name!r}; allowed: {', '.join(profiles) or 'none, profiles/ is empty'}")
+    stated = load_params(profiles[name]).profile
+    if stated != name:
+        raise ParamsError(f"{profiles[name]}: profile: must be {name}, the name of its file (found {stated!r})")
+    return profiles[name]
+
+
+def _about_edits(root: Path) -> str:
+    origin = derived_from(root)
+    whose = f"edits of the profile {origin}" if origin else "the values of no profile"
+    return (
+        f"params.yaml holds {whose}, and they would be lost; keep them as a profile of their own "
+        "(copy params.yaml to profiles/NEW.yaml and set profile: NEW in it), or throw them away with --force"
+    )
+
+
+def _resting_lock(name: str, root: Path) -> Path:
+    return Paths(name, root).reports / "dvc.lock"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file in one step; a missing `source` leaves `target` alone."""
+    if source.exists():
+        with replacing(target) as beside:
+            shutil.copyfile(source, beside)

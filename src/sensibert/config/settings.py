@@ -1,0 +1,225 @@
+"""The sections of params.yaml: the settings of each step of the flow."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from sensibert.config.methods import names
+from sensibert.config.section import Section, Unique, one_of
+from sensibert.data.tasks import TASKS
+
+Source = Literal["hub", "local", "pydocs"]
+Precision = Literal["auto", "fp32", "bf16"]
+Allocation = Literal["global", "per_group", "per_layer"]
+RankBy = Literal["score", "score_per_parameter"]
+BudgetKind = Literal["params", "macs", "size"]
+
+
+def _written_as_a_float(value: Any) -> Any:
+    # DVC names a cell's files after the text in params.yaml: 1 and 1.0 would be two files.
+    if isinstance(value, int):
+        raise ValueError(f"write it with a decimal point: {float(value)}")  # noqa: TRY004 (pydantic reports ValueError)
+    return value
+
+
+def _is_the_same_everywhere(kind: Any) -> Any:
+    if kind == "latency":
+        raise ValueError(
+            "a latency is measured, and differs between machines and runs; allowed here: params, macs, size. "
+            "`sensibert compress` and `sensibert mask` meet a latency"
+        )
+    return kind
+
+
+def _is_a_fraction(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError("a budget is the fraction that is kept: above 0.0, at most 1.0")
+    return value
+
+
+TaskName = Annotated[str, one_of("task", TASKS)]
+CriterionName = Annotated[str, one_of("criterion", names("criterion"))]
+PruningName = Annotated[str, one_of("pruning procedure", names("procedure"))]
+TuningName = Annotated[str, one_of("tuning method", names("tuning"))]
+PeftName = Annotated[str, one_of("method with a budget of trained parameters", names("peft"))]
+Budget = Annotated[float, BeforeValidator(_written_as_a_float), AfterValidator(_is_a_fraction)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+
+
+class DataParams(Section):
+    """Where the tasks come from and how much of them is used."""
+
+    source: Source
+    directory: Path | None = None
+    """The folder that `source: local` reads."""
+    watch: str = "requirements.lock"
+    """What DVC watches: a change of this file or folder repeats the download."""
+    revision: str = "main"
+    """Branch, tag or commit of the data sets that `source: hub` reads; GLUE, SuperGLUE and IMDB are three data sets."""
+    max_train: PositiveInt | None = None
+    """Training examples to keep (stratified, the same ones every time); null keeps all."""
+    dev_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Part of the training split that is set aside for choices."""
+    max_dev: PositiveInt = 2000
+    seed: Seed = 0
+    """Seed of the carved dev split and of the training sample."""
+
+    @model_validator(mode="after")
+    def _local_needs_a_directory(self) -> DataParams:
+        if self.source == "local" and self.directory is None:
+            raise ValueError("source: local needs `directory`, the folder that holds <task>/<split>.parquet")
+        return self
+
+
+class ModelParams(Section):
+    """The pre-trained encoder."""
+
+    backbone: str
+    """`minilm-l6`, `tiny-bert`, a local directory or a hub id."""
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Longer texts are cut at this number of tokens."""
+
+
+class ScoringParams(Section):
+    """The pass with learnable masks that ranks the dimensions."""
+
+    epochs: PositiveInt = 1
+    batch_size: PositiveInt = 32
+    learning_rate: Annotated[float, Field(ge=0)] = 5e-5
+    """Learning rate of the weights and the classifier."""
+    mask_learning_rate: Annotated[float, Field(ge=0)] = 1e-2
+    l1: Annotated[float, Field(ge=0)] = 1e-5
+    """Weight of the L1 penalty on the masks."""
+    max_samples: PositiveInt | None = None
+    """Training examples that the pass sees, drawn by its seed; null takes all."""
+    skip_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """First part of the pass, which the accumulated criteria ignore."""
+
+
+class RankingParams(Section):
+    """How scores are ranked."""
+
+    allocation: Allocation = "global"
+    rank_by: dict[CriterionName, RankBy] = {}
+    """How each criterion is ranked; `score` if it is not named."""
+    min_keep_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of each module that is always kept (one dimension at least)."""
+    round_to: PositiveInt = 1
+    """The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays."""
+    attention_weight: PositiveFloat = 1.0
+    """Factor of the attention scores, to shift the balance between attention and feed-forward."""
+
+    def options(self, criterion: str) -> dict[str, Any]:
+        """How the scores of a criterion become a mask: the keyword arguments of `scoring.budgets.mask_for`."""
+        rank_by = self.rank_by.get(criterion, "score")
+        names = ("allocation", "min_keep_fraction", "round_to", "attention_weight")
+        return {name: getattr(self, name) for name in names} | {"rank_by": rank_by}
+
+
+class MaskingParams(RankingParams):
+    """How scores become a mask."""
+
+    budget_kind: Annotated[BudgetKind, BeforeValidator(_is_the_same_everywhere)] = "params"
+    """What a budget is a fraction of: the prunable parameters, the prunable multiply-accumulates of a text of mean
+    length, or the bytes of the whole weights file."""
+
+
+class TrainingParams(Section):
+    """The Hugging Face Trainer's settings, the same for every cell."""
+
+    epochs: PositiveFloat = 3
+    batch_size: PositiveInt = 32
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    precision: Precision = "auto"
+    checkpoint_steps: PositiveInt = 500
+    """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
+
+
+class SearchParams(Section):
+    """A search for batch size and learning rate, judged on the carved dev split; nothing where `tasks` is empty.
+
+    The defaults are the grid of BitFit's source.
+    """
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    tuning: Annotated[list[TuningName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []
+    batch_sizes: Annotated[list[PositiveInt], Unique, Field(min_length=1)] = [8, 16, 32, 64, 128]
+    learning_rates: Annotated[list[PositiveFloat], Unique, Field(min_length=1)] = [3e-4, 1e-4, 5e-5, 3e-5]
+    epochs: PositiveInt = 4
+    sampler: Literal["grid", "tpe"] = "grid"
+    """Every combination, or `trials` of them, chosen by a tree-structured Parzen estimator."""
+    trials: PositiveInt | None = None
+    """For `tpe`; the grid tries every combination."""
+    max_train: PositiveInt | None = None
+    """Training examples per trial; the best point is then tuned once more, on all of them."""
+    prune: bool = True
+    """Whether to end a trial early if its metric stays below the median of the others at the same epoch."""
+
+    @model_validator(mode="after")
+    def _trials_belong_to_tpe(self) -> SearchParams:
+        if (self.trials is None) != (self.sampler == "grid"):
+            raise ValueError("`trials` says how many sampler: tpe draws; sampler: grid takes every combination")
+        if self.trial_count > len(self.points):
+            raise ValueError(f"trials: {self.trials} is more than the {len(self.points)} combinations there are")
+        return self
+
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        """Every combination of batch size and learning rate."""
+        return list(product(self.batch_sizes, self.learning_rates))
+
+    @property
+    def trial_count(self) -> int:
+        """How many points are tried."""
+        return self.trials or len(self.points)
+
+
+class StabilityParams(Section):
+    """Scoring passes that are repeated to see whether their ranking holds."""
+
+    tasks: Annotated[list[TaskName], Unique]
+    seeds: Annotated[list[Seed], Unique]
+    epochs: Annotated[list[PositiveInt], Unique]
+    criteria: Annotated[list[CriterionName], Unique] = ["sensitivity"]
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> StabilityParams:
+        if len(self.seeds) * len(self.epochs) < 2:
+            raise ValueError("stability needs at least two scorings to compare: add a seed or an epoch")
+        return self
+
+
+class TransferParams(Section):
+    """Tasks whose models are also evaluated on other tasks with the same labels; nothing where `tasks` is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    to: Annotated[list[TaskName], Unique] = []
+    """The other tasks; they need not be in the grid."""
+    max_examples: PositiveInt = 2000
+    """How much of the other task's validation split is used."""
+
+
+class LayerRankingParams(Section):
+    """Where the ranking of whole layers is checked for stability; nothing where `tasks` is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []
+    samples: Annotated[list[PositiveInt], Unique, AfterValidator(sorted), Field(min_length=1)] = [
+        25, 50, 100, 200, 400, 800,
+    ]  # fmt: skip
+    """Sample sizes, in training examples."""
+
+
+class DeploymentParams(Section):
+    """The part of the grid whose models are exported and timed, at every budget; nothing where `tasks` is empty."""
+
+    tasks: Annotated[list[TaskName], Unique] = []
+    criteria: Annotated[list[CriterionName], Unique] = []
+    tuning: Annotated[list[TuningName], Unique] = []
+    seeds: Annotated[list[Seed], Unique] = []

@@ -1,0 +1,88 @@
+"""A normalized task as files: one parquet file per split, and what happened to the rows."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict
+
+from sensibert.errors import ArtifactError
+from sensibert.io import read_json, replacing, write_json
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """What happened to the rows of one split; `read` is `kept` plus all that were dropped."""
+
+    read: int
+    kept: int
+    dropped: dict[str, int]
+    """Reason -> rows."""
+    labels: dict[str, int]
+    """Class -> rows kept. Real labels count by nearest whole number, or in ten equal bins if their range is open."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What happened to the rows of a task."""
+
+    task: str
+    source: str
+    splits: dict[str, SplitAudit]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return asdict(self)
+
+
+def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
+    """Write one parquet file per split and audit.json; the folder appears whole or not at all."""
+    with replacing(folder) as beside:
+        beside.mkdir()
+        for split, rows in dataset.items():
+            # The features' own schema: the table's may hold more metadata, which would change the bytes.
+            table = rows.with_format("arrow")[:].cast(rows.features.arrow_schema)
+            pq.write_table(table, beside / f"{split}.parquet", compression="zstd")
+        write_json(beside / "audit.json", audit.to_dict())
+
+
+def load_task(folder: Path) -> DatasetDict:
+    """Read what `save_task` wrote, into memory.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    try:
+        splits = list(read_json(folder / "audit.json")["splits"])
+    except (KeyError, TypeError):
+        raise ArtifactError(f"{folder / 'audit.json'} names no splits; delete {folder} and run `dvc repro`") from None
+    return DatasetDict({split: _load_split(folder / f"{split}.parquet") for split in splits})
+
+
+def data_hash(folder: Path) -> str:
+    """The sha256 over the names and bytes of a saved task's parquet files, in hexadecimal.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise ArtifactError(f"{folder} holds no parquet file; run `dvc repro` to make it")
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _load_split(path: Path) -> Dataset:
+    try:
+        return Dataset(pq.read_table(path))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run `dvc repro`") from error

@@ -1,0 +1,1 @@
+"""Deployment: exports, smaller vocabularies, and how fast models answer."""

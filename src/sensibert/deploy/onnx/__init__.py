@@ -1,0 +1,1 @@
+"""Exports to ONNX, and the program that answers with them."""

@@ -1,0 +1,1 @@
+"""How good a model is: predictions, metrics, and the result of one cell."""

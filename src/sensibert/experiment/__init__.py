@@ -1,0 +1,1 @@
+"""What runs across cells: searches, provenance, and the projection into MLflow."""

@@ -1,0 +1,144 @@
+"""Files that appear whole or not at all, and JSON that gives equal bytes for equal content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import numpy as np
+
+from sensibert.errors import ArtifactError
+
+_R = TypeVar("_R")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place next to `path` to write to, and move it there only if the block succeeds.
+
+    Works for a file and for a folder. After an exception nothing is left over and an earlier
+    `path` is still whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    _remove(beside)
+    try:
+        yield beside
+        if beside.is_dir():
+            _remove(path)
+        beside.replace(path)
+    finally:
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
+    """Give a scratch folder to a run; removes what another run left there, or this one if it must not resume.
+
+    Args:
+        folder: Created if it is missing.
+        run: Identity of the run, such as a hash of everything that shapes it.
+        resume: Whether the run resumes from what it left.
+    """
+    owner = folder / "run.json"
+    if resume and owner.exists() and json.loads(owner.read_text(encoding="utf-8")) == run:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(owner, run)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with sorted keys, so that equal content gives equal bytes."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run `dvc repro`") from None
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a dataclass as JSON."""
+    write_json(path, asdict(record))
+
+
+def read_record(path: Path, kind: type[_R]) -> _R:
+    """Read what `write_record` wrote, or a list of it.
+
+    Args:
+        path: A JSON file.
+        kind: The dataclass, or `list[...]` of it.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds something else.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    content = read_json(path)
+    try:
+        return TypeAdapter(kind).validate_python(content, extra="forbid")
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the whole file"
+        name = str(kind) if get_args(kind) else kind.__name__
+        raise ArtifactError(
+            f"{path} is no record of the kind {name} ({where}: {problem['msg']}); delete it and run `dvc repro`"
+        ) from None
+
+
+_METADATA = "sensibert"
+"""Entry of a safetensors header that holds everything but the arrays."""
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    """Write named arrays and JSON-ready metadata as one safetensors file; equal content gives equal bytes."""
+    from safetensors.numpy import save_file
+
+    # A single entry: safetensors writes several in a random order.
+    header = {_METADATA: json.dumps(metadata, sort_keys=True)}
+    with replacing(path) as beside:
+        save_file(dict(sorted(arrays.items())), beside, metadata=header)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `write_arrays` wrote; call it within `array_file`."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = json.loads((file.metadata() or {})[_METADATA])
+        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    return arrays, metadata
+
+
+@contextmanager
+def array_file(path: Path) -> Iterator[None]:
+    """Turn whatever reading a file with the wrong content raises into one `ArtifactError`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # JSON's errors are ValueErrors
+        raise ArtifactError(f"{path} is damaged or of another kind ({error}); delete it and run `dvc repro`") from None

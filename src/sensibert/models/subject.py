@@ -1,0 +1,52 @@
+"""A backbone and a task, ready to use: what every experiment on them starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.compute.hardware import best_device
+from sensibert.config.settings import ModelParams
+from sensibert.data.encoding import Example, encode
+from sensibert.data.tasks import Task
+from sensibert.models.backbones import load_backbone, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backbone and the normalized data of a task. Each split is tokenized once, when it is first needed."""
+
+    task: Task
+    dataset: DatasetDict
+    settings: ModelParams
+    """Names the backbone, and the number of tokens at which texts are cut."""
+    _encoded: dict[str, list[Example]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer."""
+        return load_tokenizer(self.settings.backbone)
+
+    @property
+    def train(self) -> list[Example]:
+        """The training examples; nothing else is ever trained on or scored."""
+        return self.examples("train")
+
+    def examples(self, split: str) -> list[Example]:
+        """The examples of a split."""
+        if split not in self._encoded:
+            self._encoded[split] = encode(self.dataset[split], self.tokenizer, self.settings.max_length)
+        return self._encoded[split]
+
+    def splits(self, names: Sequence[str]) -> dict[str, list[Example]]:
+        """The examples of several splits."""
+        return {name: self.examples(name) for name in names}
+
+    def new_model(self, seed: int) -> PreTrainedModel:
+        """The backbone on the best device, with a classifier that the seed draws."""
+        model = load_backbone(self.settings.backbone, self.task, seed)
+        return model.to(best_device())  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Scores of the dimensions, and the masks that a budget cuts from them."""

@@ -1,0 +1,214 @@
+"""The public tasks: from the Hugging Face hub, from parquet files, or from the original GLUE and SuperGLUE folders.
+
+Every reader returns the same: per split, a frame with the task's columns as the source has them. `prepare`
+checks and normalizes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sensibert.data.tasks import JsonlLayout, Task, TsvLayout
+from sensibert.errors import DataError
+
+HUB_REPOSITORIES = {"glue": "nyu-mll/glue", "superglue": "aps/super_glue", "imdb": "stanfordnlp/imdb"}
+"""Where the hub keeps each collection; its tasks are configurations of the data set."""
+
+_MRPC_PAIR_IDS = ("#1 ID", "#2 ID")
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split as its source has it."""
+
+    rows: pd.DataFrame
+    """The task's `columns`; the index is the row number in the source, from 0."""
+    wrong_field_count: int = 0
+    """Lines of a TSV file that do not have as many fields as its header; not in `rows`."""
+
+
+def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
+    """Read a task from the Hugging Face hub (or from its local cache).
+
+    Args:
+        task: A task of a collection in `HUB_REPOSITORIES`.
+        revision: Branch, tag or commit of the data set repository.
+
+    Raises:
+        DataError: the hub cannot be reached, or the data set lacks a split or a column.
+    """
+    from datasets import load_dataset
+
+    repository = HUB_REPOSITORIES[task.source]
+    place = f"{repository} ({task.name}, revision {revision})"
+    # A data set with one task has one configuration, whatever its name.
+    configuration = None if task.source == task.name else task.name
+    try:
+        dataset = load_dataset(repository, configuration, revision=revision)
+    except (OSError, ValueError, RuntimeError) as error:  # what the hub client raises for no network, page or config
+        raise DataError(
+            f"the data set {place} could not be read from the Hugging Face hub: {error}. Without a connection, "
+            f"set `data.source: local` and `data.directory` to a folder that holds {_expected_files(task)}"
+        ) from error
+    if missing := [split for split in _splits(task) if split not in dataset]:
+        raise DataError(f"{place} has no split {', '.join(missing)}; it has {', '.join(dataset)}")
+    return {split: RawSplit(_select(dataset[split].to_pandas(), task, place)) for split in _splits(task)}
+
+
+def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
+    """Read a task from `directory/<task>/<split>.parquet`, or else from the original folder.
+
+    The parquet files have the columns of the hub's data set. The original folder is the one of the GLUE
+    release (`directory/SST-2/train.tsv`, `dev.tsv`, and so on) or of the SuperGLUE release
+    (`directory/BoolQ/train.jsonl`, `val.jsonl`). Either may be in a folder of its collection: `directory/glue`.
+
+    Raises:
+        DataError: the folder or a file is missing, damaged, or lacks a column.
+    """
+    if not directory.is_dir():
+        raise DataError(f"data.directory: there is no folder {directory}; expected one with {_expected_files(task)}")
+    for place in (directory, directory / task.source):
+        parquet = place / task.name
+        if any(parquet.glob("*.parquet")):
+            return {split: RawSplit(_read_parquet(parquet / f"{split}.parquet", task)) for split in _splits(task)}
+        if task.release is not None and (place / task.release.folder).is_dir():
+            return _read_release(task, place, task.release)
+    raise DataError(
+        f"{directory} does not hold the task {task.name}; expected {_expected_files(task)} in it or in "
+        f"its folder {task.source}"
+    )
+
+
+def _splits(task: Task) -> tuple[str, ...]:
+    return ("train", *task.validation_splits)
+
+
+def _expected_files(task: Task) -> str:
+    parquet = ", ".join(f"{task.name}/{split}.parquet" for split in _splits(task))
+    if task.release is None:
+        return parquet
+    return f"{parquet} (or {', '.join(_release_file(task.release, split) for split in _splits(task))})"
+
+
+def _release_file(layout: TsvLayout | JsonlLayout, split: str) -> str:
+    validation, suffix = ("dev", "tsv") if isinstance(layout, TsvLayout) else ("val", "jsonl")
+    return f"{layout.folder}/{split.replace('validation', validation)}.{suffix}"
+
+
+def _select(rows: pd.DataFrame, task: Task, place: str) -> pd.DataFrame:
+    """The columns of the task, rows numbered from 0."""
+    _require_columns(rows.columns, task.columns, place)
+    return rows[[*task.columns]].reset_index(drop=True)
+
+
+def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; the task {task.name} needs {_expected_files(task)}") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise DataError(f"{path} is not a readable parquet file: {error}") from error
+    return _select(rows, task, str(path))
+
+
+def _read_release(task: Task, directory: Path, layout: TsvLayout | JsonlLayout) -> dict[str, RawSplit]:
+    files = {split: directory / _release_file(layout, split) for split in _splits(task)}
+    if isinstance(layout, JsonlLayout):
+        return {split: RawSplit(_select(_read_jsonl(path), task, str(path))) for split, path in files.items()}
+    if task.name == "mrpc" and not files["train"].exists():
+        splits = _read_mrpc_corpus(directory / layout.folder, layout)
+    else:
+        splits = {split: _read_tsv(path, layout) for split, path in files.items()}
+    names = dict(zip((*layout.text_columns, layout.label_column), (*task.text_columns, "label"), strict=True))
+    return {
+        split: RawSplit(raw.rows[[*names]].rename(columns=names), raw.wrong_field_count)
+        for split, raw in splits.items()
+    }
+
+
+def _read_mrpc_corpus(folder: Path, layout: TsvLayout) -> dict[str, RawSplit]:
+    """Split the paraphrase corpus as GLUE does: the ID pairs in dev_ids.tsv are the validation split.
+
+    The test file of the corpus is GLUE's test split, so it cannot replace the validation split.
+    """
+    corpus = _read_tsv(folder / "msr_paraphrase_train.txt", layout, _MRPC_PAIR_IDS)
+    ids = next((path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).exists()), None)
+    if ids is None:
+        raise DataError(f"{folder} has neither train.tsv and dev.tsv nor dev_ids.tsv, GLUE's list of validation pairs")
+    listed = {tuple(fields[:2]) for fields in _read_fields(ids)}
+    pairs = zip(*(corpus.rows[column] for column in _MRPC_PAIR_IDS), strict=True)
+    in_validation = np.array([pair in listed for pair in pairs], dtype=bool)
+    return {
+        # The split of a broken line is unknown: it counts for train.
+        "train": RawSplit(corpus.rows[~in_validation], corpus.wrong_field_count),
+        "validation": RawSplit(corpus.rows[in_validation]),
+    }
+
+
+def _read_tsv(path: Path, layout: TsvLayout, more_columns: tuple[str, ...] = ()) -> RawSplit:
+    """Read one file of the release, under its own column names."""
+    lines = _read_fields(path)
+    header = list(layout.header) if layout.header else (lines.pop(0) if lines else [])
+    needed = (*layout.text_columns, layout.label_column, *more_columns)
+    _require_columns(header, needed, str(path))
+    whole = [number for number, fields in enumerate(lines) if len(fields) == len(header)]
+    rows = pd.DataFrame([lines[number] for number in whole], index=whole, columns=header, dtype="str")
+    return RawSplit(rows, wrong_field_count=len(lines) - len(whole))
+
+
+def _read_fields(path: Path) -> list[list[str]]:
+    # Not a csv reader: quotation marks are plain text in these files, and a field may have any length.
+    # The paraphrase corpus begins with a byte order mark.
+    return [line.split("\t") for line in _read_lines(path)]
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    # As objects: a column of labels with a missing one keeps its true and false.
+    return pd.DataFrame(json_records(path, _read_lines(path)), dtype="object")
+
+
+def json_records(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file; empty lines are skipped.
+
+    Args:
+        path: For messages.
+        lines: The lines of the file.
+
+    Raises:
+        DataError: a line holds something else; the message has its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {number} holds {line.strip()[:40]}; expected an object with the columns")
+        yield record
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            return [line.rstrip("\r\n") for line in file]
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def _require_columns(found: Iterable[str], expected: Sequence[str], place: str) -> None:
+    found = list(found)
+    if missing := [column for column in expected if column not in found]:
+        raise DataError(
+            f"{place} has no column {', '.join(missing)}; expected {', '.join(expected)}, found {', '.join(found)}"
+        )

@@ -1,0 +1,259 @@
+"""Fine-tuning: the Hugging Face Trainer, wired to be deterministic and to resume after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+
+from sensibert.compute.compact_embeddings import compact_embeddings
+from sensibert.compute.dropout import cheap_dropout
+from sensibert.compute.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
+from sensibert.config.grid import DENSE_BUDGET
+from sensibert.config.method_settings import DistillationParams, MethodParams
+from sensibert.config.methods import METHODS
+from sensibert.config.settings import Precision, TrainingParams
+from sensibert.data.encoding import Example, TrainingOrder, collator, mean_length
+from sensibert.io import claim_scratch
+from sensibert.results import CurvePoint, History
+from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
+from sensibert.training.distillation import distilled_loss
+
+LOGS_PER_RUN = 50
+"""Points on a training curve."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What fine-tuning did, apart from the model itself."""
+
+    history: History
+    precision: Precision
+    """The number format that was used, never `auto`."""
+    resumed_at_step: int
+    """0 for a run that was not interrupted."""
+
+
+@dataclass(frozen=True)
+class EpochCallback:
+    """Looks at the model after each epoch, and may end the training by raising an exception."""
+
+    examples: list[Example]
+    """Examples that the callback will give to the model."""
+    after_epoch: Callable[[int, PreTrainedModel], None]
+    """Called with the number of the epoch, from 1, and the model."""
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase | None,
+    settings: TrainingParams,
+    *,
+    method: str,
+    options: MethodParams,
+    seed: int,
+    checkpoints: Path,
+    budget: float = DENSE_BUDGET,
+    resume: bool = True,
+    epoch_callback: EpochCallback | None = None,
+) -> Training:
+    """Tune a model in place: AdamW, linear warm-up and decay, length-grouped batches.
+
+    Args:
+        model: A dense or slim model; a slim one needs no mask, its dimensions are gone.
+        examples: Training data; an example may hold its `teacher_logits` [classes].
+        tokenizer: Pads the batches; None for images.
+        settings: Epochs, batch size and the like.
+        method: A tuning method, which says what trains.
+        options: Its learning rate and other settings.
+        seed: Decides the order of the data, dropout, and what the method adds to the model.
+        checkpoints: Scratch folder; removed when the run is complete.
+        budget: Trained fraction of the backbone's parameters, for a method that has such a budget.
+        resume: Resume at the last checkpoint in `checkpoints` if it belongs to exactly this run.
+        epoch_callback: Called with the model after each epoch.
+
+    Raises:
+        TuningError: the method does not fit the model, or its budget is too small.
+    """
+    precision = resolve_precision(settings.precision, best_device())
+    make_deterministic(seed)
+    keep_for_reuse()
+    attached = _attach(model, method, TuningContext(examples, tokenizer, options, budget, seed))
+    trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
+    about = run | {"settings": settings.model_dump(), "trained": trained}
+    # With the model as the method left it: a run that chose something else must not resume from these checkpoints.
+    claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
+    checkpoint = _last_complete_checkpoint(checkpoints)
+    make_deterministic(seed)  # the training is the same whatever the method drew
+    arguments = _arguments(
+        settings, options.learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)
+    )
+    with (
+        compact_embeddings(model, [*examples, *(epoch_callback.examples if epoch_callback else ())]),
+        cheap_dropout(model),
+    ):
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples,  # type: ignore[arg-type]
+            data_collator=collator(tokenizer),
+            processing_class=tokenizer,
+            method_options=options,
+        )
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(_Progress)
+        if epoch_callback:
+            trainer.add_callback(_AfterEpoch(epoch_callback))
+        trainer.train(resume_from_checkpoint=checkpoint)
+    _unwrapped(model)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    frozen_classifier = classifier_parameters(model) - trained.keys()
+    attached.merge()
+    history = History(
+        trainable_parameters=sum(trained.values()),
+        stored_parameters=sum(trained.values()) + sum(model.get_parameter(name).numel() for name in frozen_classifier),
+        extra_passes=attached.extra_passes,
+        log=[_curve_point(entry) for entry in trainer.state.log_history if "loss" in entry],
+        steps=trainer.state.global_step,
+        chosen=attached.chosen,
+        tokens=mean_length(examples),
+    )
+    return Training(history, precision, int(checkpoint.rsplit("-", 1)[-1]) if checkpoint else 0)
+
+
+def _attach(model: PreTrainedModel, method: str, context: TuningContext) -> Attached:
+    """Prepare a model for training by a method, in place."""
+    attach: Attach = METHODS[method].implementation
+    return attach(model, context)
+
+
+def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Example]) -> str:
+    """Identity of a run, hexadecimal: its settings (JSON-ready), its initial weights and its data sets."""
+    digest = hashlib.sha256(json.dumps([about, [len(examples) for examples in data]], sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for example in chain.from_iterable(data):
+        digest.update(repr(sorted(example.items())).encode())
+    return digest.hexdigest()
+
+
+class _Trainer(Trainer):
+    """The stock Trainer, except for the loss with a teacher and a data order that no interruption changes."""
+
+    def __init__(self, *arguments: Any, method_options: MethodParams, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.method_options = method_options
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """The loss on the labels; if examples have teacher logits, mixed with the distance to them."""
+        teacher_logits = inputs.pop("teacher_logits", None)
+        if teacher_logits is None:
+            return super().compute_loss(model, inputs, *arguments, **options)
+        assert isinstance(self.method_options, DistillationParams)
+        outputs = model(**inputs)
+        settings = self.method_options.temperature, self.method_options.weight
+        return distilled_loss(outputs.loss, outputs.logits, teacher_logits, *settings)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> TrainingOrder:
+        return TrainingOrder(self.train_dataset, self.args.train_batch_size, self.args.seed)  # type: ignore[arg-type]
+
+
+class _Progress(ProgressCallback):
+    """The progress bar without a line for each point of the curve."""
+
+    def on_log(self, *arguments: Any, **options: Any) -> None:
+        """Print nothing: the curve is in the result."""
+
+
+class _AfterEpoch(TrainerCallback):
+    """Runs an `EpochCallback`."""
+
+    def __init__(self, callback: EpochCallback) -> None:
+        self.callback = callback
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Pass it the model without the wrapper of Accelerate."""
+        model = options["model"]
+        wrapping = _unwrapped(model)
+        self.callback.after_epoch(math.ceil(state.epoch), model)
+        vars(model).update(wrapping)
+
+
+def _unwrapped(model: PreTrainedModel) -> dict[str, Any]:
+    """Remove, and return, the attributes by which Accelerate makes a model compute in bf16 for good."""
+    return {name: vars(model).pop(name) for name in ("forward", "_original_forward") if name in vars(model)}
+
+
+def _arguments(
+    settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, steps: int
+) -> TrainingArguments:
+    log_every = max(1, steps // LOGS_PER_RUN)
+    # A point of the curve is the mean loss since the last one: a checkpoint between two points would split it.
+    save_every = -(-settings.checkpoint_steps // log_every) * log_every
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_fraction,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        bf16=precision == "bf16",
+        use_cpu=best_device().type == "cpu",
+        seed=seed,
+        logging_steps=log_every,
+        save_strategy="steps",
+        save_steps=save_every,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=False,  # by default it follows the verbosity of transformers
+        remove_unused_columns=False,
+        dataloader_pin_memory=best_device().type == "cuda",
+    )
+    # On several GPUs the Trainer would multiply the batch size, which changes the training.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _steps(examples: list[Example], settings: TrainingParams) -> int:
+    return max(1, int(-(-len(examples) // settings.batch_size) * settings.epochs))
+
+
+def _curve_point(entry: dict[str, float]) -> CurvePoint:
+    return CurvePoint(*(float(entry[name]) for name in ("step", "epoch", "loss", "learning_rate")))
+
+
+def _last_complete_checkpoint(folder: Path) -> str | None:
+    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((str(path) for path in by_step if _is_complete(path)), None)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether the last file of a checkpoint is whole; a kill or a full disk in the middle leaves it missing or cut."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Tuning methods: one file each, with a function `attach`; the registry (`config.methods`) names them."""

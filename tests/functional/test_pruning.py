@@ -1,0 +1,193 @@
+"""The pruning procedures: what they keep, what they train, and that they go on after a kill."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams
+from sensibert.config.methods import METHODS, names
+from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
+from sensibert.data.encoding import mean_length
+from sensibert.data.tasks import TASKS
+from sensibert.io import claim_scratch
+from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
+from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.cost import count, prunable_parameters, unit_costs
+from sensibert.pruning import iterative
+from sensibert.pruning.base import PruningContext
+from sensibert.scoring.files import ScoreFile, ScoreOrigin
+from sensibert.scoring.ranking import make_mask
+
+TOKENIZER = load_tokenizer("tiny-bert")
+EXAMPLES = [{"input_ids": [2, 10 + row % 2, 20 + row % 5, 3], "labels": row % 2} for row in range(32)]
+SETTINGS = {
+    "kwon": KwonParams(samples=16, batch_size=8),
+    "iterative_magnitude": IterativeParams(learning_rate=1e-3, rounds=2),
+    "iterative_sensitivity": IterativeParams(learning_rate=1e-3, rounds=3),
+    "distilled_magnitude": DistillationParams(learning_rate=1e-3),
+    "distilled_sensitivity": DistillationParams(learning_rate=1e-3),
+}
+
+
+def new_model(seed=0):
+    return load_backbone("tiny-bert", TASKS["sst2"], seed)
+
+
+def scores_of(model):
+    magnitude = METHODS["magnitude"].implementation
+    scores = {
+        name: {key: magnitude(module, 0).scores() for key, module in prunable_modules(model).items()}
+        for name in ("magnitude", "sensitivity")
+    }
+    units, tokens = unit_costs(model, mean_length(EXAMPLES)), mean_length(EXAMPLES)
+    origin = ScoreOrigin("tiny-bert", "sst2", seed=0, tokens=tokens, epoch=1, passes=1)
+    return ScoreFile(scores, costs_of(model), grains_of(model), units, origin)
+
+
+def context(method, scratch, budget=0.5, kind="params", **changes):
+    given = {
+        "method": METHODS[method],
+        "examples": EXAMPLES,
+        "tokenizer": TOKENIZER,
+        "new_model": new_model,
+        "tuned_model": lambda: new_model(seed=1),
+        "scores": scores_of(new_model()),
+        "masking": MaskingParams(budget_kind=kind),
+        "scoring": ScoringParams(batch_size=8),
+        "training": TrainingParams(epochs=1.5, batch_size=8, precision="fp32"),
+        "settings": SETTINGS[method],
+        "budget": budget,
+        "seed": 0,
+        "scratch": scratch,
+    }
+    return PruningContext(**given | changes)
+
+
+def prune(method, made):
+    return METHODS[method].implementation(made)
+
+
+OF_EACH_KIND = [(method, "params") for method in names("procedure")]
+OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
+ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity"]
+"""The others differ in the criterion alone."""
+
+
+@pytest.mark.parametrize(("method", "kind"), OF_EACH_KIND)
+def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(method, kind, tmp_path):
+    claim_scratch(tmp_path / "scratch", "this run")
+    begun_with = []
+
+    def tuned_model():
+        begun_with.append("the dense model")
+        return new_model(seed=1)
+
+    found = prune(method, context(method, tmp_path / "scratch", kind=kind, tuned_model=tuned_model))
+    assert bool(begun_with) == METHODS[method].starts_tuned
+    assert (len(found.trainings) > 1) == METHODS[method].in_rounds
+    # Without its claim, the stage would neither go on after a kill nor find the folder to remove.
+    assert (tmp_path / "scratch" / "run.json").exists()
+    assert prunable_parameters(found.model) == found.mask.kept_cost
+    dense = unit_costs(new_model(), mean_length(EXAMPLES))["macs"]
+    costs = costs_of(new_model()) if kind == "params" else dense.per_dimension
+    kept = sum(costs[key] * int(keep.sum()) for key, keep in found.mask.keep.items())
+    assert 0.3 < kept / sum(costs[key] * keep.size for key, keep in found.mask.keep.items()) <= 0.5
+    shapes = {key: module.shape for key, module in prunable_modules(found.model).items()}
+    assert shapes == found.mask.shapes()
+    epochs = sum(training.log[-1].epoch for training in found.trainings)
+    assert epochs == pytest.approx(0 if method == "kwon" else 1.5, abs=0.3)
+    expected = {"kwon": 2.0, "iterative_magnitude": 0, "iterative_sensitivity": 3}
+    assert found.extra_passes == expected.get(method, 1.5 + (method == "distilled_sensitivity"))
+    assert [point.step for point in found.log] == sorted({point.step for point in found.log})
+    assert [point.epoch for point in found.log] == sorted({point.epoch for point in found.log})
+    assert found.mask.origin.method == (METHODS[method].criterion or "kwon")
+    assert (found.mask.origin.task, found.mask.origin.budget_kind) == ("sst2", kind)
+
+    history = found.history(EXAMPLES)
+    assert history.stored_parameters == count(found.model)
+    assert history.trainable_parameters == (0 if method == "kwon" else count(found.model))
+    assert history.extra_passes == found.extra_passes
+    assert history.steps == sum(training.steps for training in found.trainings)
+    assert (history.log, history.chosen, history.tokens) == (found.log, found.chosen, mean_length(EXAMPLES))
+
+
+@pytest.mark.parametrize("method", ONE_OF_EACH)
+def test_a_procedure_prunes_a_regression(method, tmp_path):
+    def regressor():
+        return load_backbone("tiny-bert", TASKS["stsb"], 0)
+
+    rows = [example | {"labels": float(row % 4)} for row, example in enumerate(EXAMPLES)]
+    changes = {"new_model": regressor, "tuned_model": regressor, "scores": scores_of(regressor()), "examples": rows}
+    found = prune(method, context(method, tmp_path, **changes))
+    assert found.model.config.num_labels == 1
+    assert all(np.isfinite(point.loss) for point in found.log)
+    assert 0.3 < found.mask.kept_fraction <= 0.5
+
+
+def test_a_killed_iteration_goes_on_after_its_last_round(tmp_path, monkeypatch):
+    method = "iterative_sensitivity"
+    whole = prune(method, context(method, tmp_path / "whole"))
+    real, begun = iterative.train_cell, []
+
+    def train_cell(*arguments, **how):
+        begun.append(1)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **how)
+
+    monkeypatch.setattr(iterative, "train_cell", train_cell)
+    with pytest.raises(KeyboardInterrupt):
+        prune(method, context(method, tmp_path / "killed"))
+    found = prune(method, context(method, tmp_path / "killed"))
+    assert len(begun) == SETTINGS[method].rounds + 1
+    assert all(np.array_equal(keep, whole.mask.keep[key]) for key, keep in found.mask.keep.items())
+    assert all(torch.equal(value, whole.model.state_dict()[name]) for name, value in found.model.state_dict().items())
+    assert found.trainings == whole.trainings
+    assert found.extra_passes == whole.extra_passes
+
+
+def test_no_two_rounds_see_the_data_in_the_same_order(tmp_path, monkeypatch):
+    seeds, real = [], iterative.train_cell
+
+    def train_cell(*arguments, seed, **how):
+        seeds.append(seed)
+        return real(*arguments, seed=seed, **how)
+
+    monkeypatch.setattr(iterative, "train_cell", train_cell)
+    for seed in (0, 1):
+        prune("iterative_magnitude", context("iterative_magnitude", tmp_path / str(seed), seed=seed))
+    assert len(seeds) == len(set(seeds)) >= 4
+
+
+def test_later_rounds_score_the_model_at_hand(tmp_path):
+    one_shot = make_mask(scores_of(new_model()).scores["magnitude"], costs_of(new_model()), 0.5)
+    found = prune("iterative_magnitude", context("iterative_magnitude", tmp_path))
+    assert any(not np.array_equal(keep, one_shot.keep[key]) for key, keep in found.mask.keep.items())
+
+
+def test_a_teacher_moves_the_student(tmp_path):
+    trained = {}
+    for weight in (0.0, 1.0):
+        settings = DistillationParams(learning_rate=1e-3, weight=weight)
+        made = context("distilled_magnitude", tmp_path / str(weight), settings=settings)
+        trained[weight] = prune("distilled_magnitude", made).model
+    ids = torch.tensor([[2, 10, 20, 3]])
+    teacher = new_model(seed=1).eval()(ids).logits.softmax(-1)
+    distances = {
+        weight: (model.eval()(ids).logits.softmax(-1) - teacher).abs().sum() for weight, model in trained.items()
+    }
+    assert distances[1.0] < distances[0.0]
+
+
+def test_a_procedure_leaves_its_teacher_and_scores_alone(tmp_path):
+    made = context("distilled_magnitude", tmp_path)
+    before = copy.deepcopy(made.scores)
+    prune("distilled_magnitude", made)
+    assert all(
+        np.array_equal(values, before.scores[name][key])
+        for name, modules in made.scores.scores.items()
+        for key, values in modules.items()
+    )
+    assert "teacher_logits" not in EXAMPLES[0]

@@ -1,0 +1,43 @@
+"""The studies behind the defaults: their files are in step with the parameters, and one of them runs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from studies import dev_grid
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "studies").glob("*.yaml")))
+def test_every_variant_of_a_study_has_good_parameters(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = yaml.safe_load((ROOT / "studies" / name).read_text(encoding="utf-8"))
+    for variant in study["variants"].values():
+        params = dev_grid.variant_params(study, variant)
+        assert [cell for cell in params.cells() if cell.method in study.get("methods", [cell.method])]
+
+
+def test_a_study_computes_what_is_not_there_yet(glue_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    study = {
+        "base": str(ROOT / "profiles" / "tiny.yaml"),
+        "set": {"data.directory": str(glue_data), "methods.*.learning_rate": 2.0e-3},
+        "methods": ["full", "sensitivity", "spt_lora"],
+        "variants": {"default": {}, "in eights": {"masking.round_to": 8, "methods.sensitivity.learning_rate": 1.0e-3}},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
+    dev_grid.run(tmp_path / "mine.yaml", part=1, parts=2)
+    half = capsys.readouterr().out
+    dev_grid.run(tmp_path / "mine.yaml", part=0, parts=1)
+    table = pd.read_csv("reports/studies/mine.csv")
+    assert tuple(table.columns) == dev_grid.COLUMNS
+    assert table["variant"].tolist() == ["in eights"] * 3 + ["default"] * 3
+    assert table["method"].tolist() == ["full", "spt_lora", "sensitivity"] * 2
+    assert table["learning_rate"].tolist() == [2e-3, 2e-3, 1e-3, 2e-3, 2e-3, 2e-3]
+    assert table["dev"].between(0, 100).all()
+    # The same settings give the same row, and a row that is there is not computed again.
+    assert table["dev"][0] == table["dev"][3]
+    assert half.count("\n") == capsys.readouterr().out.count("\n") == 3
