@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from sensibert.cli import app
-from sensibert.config.params import Params, load_params
+from sensibert.config.params import Params, load_params, parse_params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError, TrackingError
 from sensibert.experiment import tracking
@@ -40,9 +41,17 @@ def _without_inherited_settings(monkeypatch):
         monkeypatch.delenv(name)
 
 
+def some_params() -> Params:
+    """The profile tiny with a second criterion and a second tuning method."""
+    content = yaml.safe_load((ROOT / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
+    content |= {"criteria": ["sensitivity", "magnitude"], "tuning": ["full", "bitfit"]}
+    content["methods"]["magnitude"] = {"learning_rate": 1.0e-3}
+    return parse_params(content)
+
+
 @pytest.fixture
 def params() -> Params:
-    return load_params(ROOT / "profiles" / "tiny.yaml")
+    return some_params()
 
 
 @pytest.fixture
@@ -109,7 +118,7 @@ def runs_of(paths: Paths):
 def synced(tmp_path_factory, initialized):
     """The paths of a store that a sync has brought up to date, and what the sync reported; for reading alone."""
     paths = Paths("tiny", tmp_path_factory.mktemp("synced"))
-    params = load_params(ROOT / "profiles" / "tiny.yaml")
+    params = some_params()
     shutil.copyfile(initialized, paths.root / "mlflow.db")
     make_artifacts(paths, params)
     (searched,) = params.searched_cells()

@@ -12,15 +12,13 @@ import pytest
 
 from sensibert.report.comparison import COLUMNS
 
-METHODS = ("sensitivity", "magnitude")
+METHODS = ("sensitivity",)
 PROCEDURES = ("kwon",)
 CELLS = {
     "sst2-full-0",
-    "sst2-bitfit-0",
     "sst2-spt_lora-0.1-0",
     "sst2-kwon-0.5-0",
     "sst2-sensitivity-0.5-0",
-    "sst2-magnitude-0.5-0",
 }
 TRIALS = {"search-sst2-bitfit-0-0", "search-sst2-bitfit-0-1"}
 ALL_STAGES = {
@@ -28,24 +26,17 @@ ALL_STAGES = {
     "download_transferred@mrpc",
     "score@sst2-0",
     "mask@sst2-sensitivity-0.5-0",
-    "mask@sst2-magnitude-0.5-0",
     "finetune@sst2-sensitivity-0.5-0",
-    "finetune@sst2-magnitude-0.5-0",
     "finetune_dense@sst2-full-0",
-    "finetune_dense@sst2-bitfit-0",
     "finetune_peft@sst2-spt_lora-0.1-0",
     "evaluate@sst2-sensitivity-0.5-0",
-    "evaluate@sst2-magnitude-0.5-0",
     "evaluate_dense@sst2-full-0",
-    "evaluate_dense@sst2-bitfit-0",
     "evaluate_peft@sst2-spt_lora-0.1-0",
     "prune@sst2-kwon-0.5-0",
     "evaluate_pruned@sst2-kwon-0.5-0",
     "search@sst2-bitfit-0",
     "transfer@sst2-sensitivity-0.5-0-mrpc",
-    "transfer@sst2-magnitude-0.5-0-mrpc",
     "transfer_dense@sst2-full-0-mrpc",
-    "transfer_dense@sst2-bitfit-0-mrpc",
     "transfer_peft@sst2-spt_lora-0.1-0-mrpc",
     "transfer_pruned@sst2-kwon-0.5-0-mrpc",
     "bench",
@@ -122,11 +113,11 @@ def test_it_leaves_every_file(tree, first_lock):
     table = table_of(tree)
     assert tuple(table.columns) == COLUMNS
     assert (table["peak_memory"] > 1e8).all()
-    assert table["extra_passes"].round(2).tolist() == [0, 0, 0.22, 1, 0, 1.33]
+    assert table["extra_passes"].round(2).tolist() == [0, 0.22, 1, 1.33]
     assert table["latency_ms"].isna().all()  # nothing is deployed
-    assert list(table["method"]) == ["full", "bitfit", "spt_lora", "sensitivity", "magnitude", *PROCEDURES]
-    assert (table["prunable_kept"][3:] <= 0.5).all()
-    assert (table["prunable_kept"][3:] > 0.35).all()  # whole heads of a tiny model
+    assert list(table["method"]) == ["full", "spt_lora", *METHODS, *PROCEDURES]
+    assert (table["prunable_kept"][2:] <= 0.5).all()
+    assert (table["prunable_kept"][2:] > 0.35).all()  # whole heads of a tiny model
     written = {path.name for path in tree.reports.iterdir()}
     assert written >= {
         "table.md",
@@ -153,7 +144,6 @@ def test_dvc_shows_what_there_is(tree):
         assert entry["data"] == json.loads((tree.root / path).read_text())
     assert {entry["data"]["method"] for entry in shown.values()} == {
         "full",
-        "bitfit",
         "spt_lora",
         *METHODS,
         *PROCEDURES,
@@ -166,7 +156,7 @@ def test_dvc_shows_what_there_is(tree):
 
     graph = tree.run("dvc", "dag", "--dot")
     assert re.search(r"score@sst2-0.* -> .*mask@sst2-sensitivity", graph)
-    assert re.search(r"evaluate@sst2-magnitude.* -> .*compare", graph)
+    assert re.search(r"evaluate@sst2-sensitivity.* -> .*compare", graph)
 
 
 def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
@@ -180,17 +170,17 @@ def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
 def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
     cells, parents = runs_of(tree)
     assert {cell for cell, _ in cells.values()} == CELLS | TRIALS
-    assert len(cells) == 8
+    assert len(cells) == 6
     assert len(parents) == 1
 
     for file in (tree.root / "mlflow.db", *tree.root.glob("mlartifacts")):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    assert "8 created, 0 kept" in tree.run("sensibert", "track")
+    assert "6 created, 0 kept" in tree.run("sensibert", "track")
     again, parents = runs_of(tree)
     assert sorted(again.values()) == sorted(cells.values())
     assert len(parents) == 1
 
-    assert "0 created, 8 kept" in tree.run("sensibert", "track")
+    assert "0 created, 6 kept" in tree.run("sensibert", "track")
     assert runs_of(tree) == (again, parents)
 
 
@@ -235,7 +225,7 @@ def test_the_grid_grows_and_shrinks(tree):
 
     tree.set_params(budgets=[0.33])
     assert tree.repro() == SUMMARIES
-    assert (tree.data / "results" / "sst2-magnitude-0.5-0" / "metrics.json").is_file(), "a stale file stays"
+    assert (tree.data / "results" / "sst2-sensitivity-0.5-0" / "metrics.json").is_file(), "a stale file stays"
     assert set(table_of(tree)["budget"]) == {1.0, 0.33, 0.1}, "and is ignored"
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
@@ -247,7 +237,7 @@ def test_the_grid_grows_and_shrinks(tree):
     assert experiment["data"]["params"]["params.yaml"]["data"]["budgets"] == [0.5]
 
     changes = json.loads(tree.run("dvc", "metrics", "diff", "--json"))
-    removed = changes["data/tiny/results/sst2-magnitude-0.33-0/metrics.json"]["budget"]
+    removed = changes["data/tiny/results/sst2-sensitivity-0.33-0/metrics.json"]["budget"]
     assert removed == {"old": 0.33, "new": None}
 
 

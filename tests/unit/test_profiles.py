@@ -64,7 +64,7 @@ def test_the_profiles_cover_the_grids_they_promise():
     assert params["sst2"].data.max_train is None
     for name in ("methods", "methods-small"):
         assert {cell.method for cell in params[name].cells()} == METHODS.keys()
-    assert len(params["tiny"].cells()) == 6
+    assert len(params["tiny"].cells()) == 4
 
 
 def test_activate_replaces_the_params_and_puts_the_lock_away(workspace):
