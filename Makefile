@@ -17,6 +17,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, and say where the results are
+	@$(BIN)/sensibert check
 	$(BIN)/dvc repro
 	$(BIN)/sensibert track
 	@$(BIN)/sensibert show

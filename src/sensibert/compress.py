@@ -39,6 +39,7 @@ from sensibert.data.tasks import Task
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
 from sensibert.deploy.latency import measure_table
 from sensibert.deploy.vocabulary import coverage, trim_vocabulary
+from sensibert.errors import SensibertError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import claim_scratch, read_record, replacing, write_record
@@ -46,6 +47,7 @@ from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask, write_mask
 from sensibert.models.subject import Subject
+from sensibert.places import mark
 from sensibert.report.card import write_card
 from sensibert.results import Evidence, History, Result
 from sensibert.scoring.budgets import mask_for
@@ -76,6 +78,8 @@ class Recipe(Section):
     of these labels, and tunes it otherwise."""
     trim_vocabulary: bool = False
     seed: Annotated[Seed, Field()] = 0
+    trust_remote_code: bool = False
+    """Whether code that comes with the backbone may run."""
 
 
 def compress_model(
@@ -109,36 +113,11 @@ def compress_model(
         SensibertError: the backbone, the data, the budget, the scores or the mask do not fit.
     """
     work = _work_folder(out, recipe, dataset, scores, mask)
-    job = _Job(Subject(task, dataset, recipe.model), recipe, work, say)
-    with Timer() as timer:
-        here = mask is None and scores is None
-        if mask is None:
-            scores = scores or job.scores()
-            mask = job.mask(scores)
-        say(f"mask: keeps {mask.kept_fraction:.1%} of the prunable parameters")
-        small = job.slim_model(mask if here else _paid_elsewhere(mask))
-        dense = job.dense_model()
-        before, _ = job.result(dense, "full", DENSE_BUDGET, judged=recipe.baseline != "none")
-        after, predictions = job.result(small, recipe.criterion, recipe.budget)
-        vocabulary = None
-        if recipe.trim_vocabulary:
-            small, vocabulary = job.trimmed(small)
-            vocabulary["metrics_before"] = after.metrics
-            after, predictions = job.result(small, recipe.criterion, recipe.budget)
-        say("bench: the models take turns")
-        models = [torch_candidate("before", dense.model), torch_candidate("after", small.model)]
-        latency = compare_latency(models, BATCH_SIZES, [after.cost.tokens])
-    evidence = Evidence(
-        recipe=recipe.model_dump(mode="json"),
-        task={"name": task.name, "labels": list(task.label_names), "primary_metric": task.primary_metric},
-        data=audit.to_dict(),
-        before=before,
-        after=after,
-        mask=asdict(mask.origin) if mask.origin else {},
-        vocabulary=vocabulary,
-        latency=latency,
-        provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), job.precision),
-    )
+    try:
+        evidence, small, scores, mask, predictions = _compressed(task, dataset, audit, recipe, work, scores, mask, say)
+    except SensibertError:
+        shutil.rmtree(work)  # the same command would fail again, and another one would not use it
+        raise
     with replacing(out) as folder:
         shutil.copytree(small.folder, folder)
         (folder / EVIDENCE).mkdir()
@@ -149,6 +128,7 @@ def compress_model(
         write_record(folder / EVIDENCE / "report.json", evidence)
         predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
         write_card(evidence, folder)
+        mark(folder, "compress")
     shutil.rmtree(work)
     return evidence
 
@@ -287,6 +267,50 @@ class _Job:
         model = self.subject.new_model(self.recipe.seed)
         tokens = mean_length(self.subject.train)
         return model, History(0, count(model), 0, log=[], steps=0, chosen={}, tokens=tokens)
+
+
+def _compressed(
+    task: Task,
+    dataset: DatasetDict,
+    audit: Audit,
+    recipe: Recipe,
+    work: Path,
+    scores: ScoreFile | None,
+    mask: Mask | None,
+    say: Say,
+) -> tuple[Evidence, _Model, ScoreFile | None, Mask, pd.DataFrame]:
+    """The flow: the evidence, the small model, and the scores, the mask and the predictions behind them."""
+    job = _Job(Subject(task, dataset, recipe.model, recipe.trust_remote_code), recipe, work, say)
+    with Timer() as timer:
+        here = mask is None and scores is None
+        if mask is None:
+            scores = scores or job.scores()
+            mask = job.mask(scores)
+        say(f"mask: keeps {mask.kept_fraction:.1%} of the prunable parameters")
+        small = job.slim_model(mask if here else _paid_elsewhere(mask))
+        dense = job.dense_model()
+        before, _ = job.result(dense, "full", DENSE_BUDGET, judged=recipe.baseline != "none")
+        after, predictions = job.result(small, recipe.criterion, recipe.budget)
+        vocabulary = None
+        if recipe.trim_vocabulary:
+            small, vocabulary = job.trimmed(small)
+            vocabulary["metrics_before"] = after.metrics
+            after, predictions = job.result(small, recipe.criterion, recipe.budget)
+        say("bench: the models take turns")
+        models = [torch_candidate("before", dense.model), torch_candidate("after", small.model)]
+        latency = compare_latency(models, BATCH_SIZES, [after.cost.tokens])
+    evidence = Evidence(
+        recipe=recipe.model_dump(mode="json"),
+        task={"name": task.name, "labels": list(task.label_names), "primary_metric": task.primary_metric},
+        data=audit.to_dict(),
+        before=before,
+        after=after,
+        mask=asdict(mask.origin) if mask.origin else {},
+        vocabulary=vocabulary,
+        latency=latency,
+        provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), job.precision),
+    )
+    return evidence, small, scores, mask, predictions
 
 
 def _paid_elsewhere(mask: Mask) -> Mask:

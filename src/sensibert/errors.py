@@ -7,8 +7,10 @@ and exit with a code other than 0.
 from __future__ import annotations
 
 import errno
+import os
 import re
 
+_NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -40,6 +42,14 @@ class ArtifactError(SensibertError):
     """A file that another stage should have written is missing or damaged."""
 
 
+class PlaceError(SensibertError):
+    """A result must not, or cannot, be written where it was asked for."""
+
+
+class DivergedError(SensibertError):
+    """A training left numbers that are not finite."""
+
+
 class ExportError(SensibertError):
     """A model cannot be exported, or its export does not give the model's answers."""
 
@@ -60,6 +70,8 @@ def explain(error: BaseException) -> str | None:
         )
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename}"
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename is not None:
+        return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
     return None
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from sensibert.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _R = TypeVar("_R")
 
@@ -58,6 +59,24 @@ def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
     write_json(owner, run)
 
 
+def how_to_mend(path: Path, *, missing: bool = False) -> str:
+    """What to do about a file of an experiment, as the end of a message; nothing for a file of the user's own."""
+    if not is_output(path):
+        return ""
+    return "; run `dvc repro` to make it" if missing else "; delete it and run `dvc repro`"
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file is where the stages of an experiment write: below data/ or reports/, beside a dvc.yaml."""
+    place = path.absolute()
+    return any(
+        place.is_relative_to(root / folder)
+        for root in place.parents
+        if (root / "dvc.yaml").is_file()
+        for folder in ("data", "reports")
+    )
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with sorted keys, so that equal content gives equal bytes."""
     with replacing(path) as beside:
@@ -73,9 +92,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run `dvc repro`") from None
+        raise ArtifactError(f"{path} is missing{how_to_mend(path, missing=True)}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or JSON of absurd size
+        raise ArtifactError(f"{path} is damaged ({error}){how_to_mend(path)}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror or error})") from None
 
 
 def write_record(path: Path, record: Any) -> None:
@@ -103,7 +124,7 @@ def read_record(path: Path, kind: type[_R]) -> _R:
         where = ".".join(map(str, problem["loc"])) or "the whole file"
         name = str(kind) if get_args(kind) else kind.__name__
         raise ArtifactError(
-            f"{path} is no record of the kind {name} ({where}: {problem['msg']}); delete it and run `dvc repro`"
+            f"{path} is no record of the kind {name} ({where}: {problem['msg']}){how_to_mend(path)}"
         ) from None
 
 
@@ -139,6 +160,8 @@ def array_file(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # JSON's errors are ValueErrors
-        raise ArtifactError(f"{path} is damaged or of another kind ({error}); delete it and run `dvc repro`") from None
+        raise ArtifactError(f"{path} is missing{how_to_mend(path, missing=True)}") from None
+    except OSError as error:  # a folder, no permission; safetensors gives some without an errno
+        raise ArtifactError(f"{path} cannot be read ({error.strerror or error})") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:  # JSON's are ValueErrors
+        raise ArtifactError(f"{path} is damaged or of another kind ({error}){how_to_mend(path)}") from None

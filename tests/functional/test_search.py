@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import ModelParams, SearchParams, TrainingParams
 from sensibert.data.tasks import TASKS
-from sensibert.errors import DataError
+from sensibert.errors import DataError, DivergedError
 from sensibert.evaluation.evaluate import judge, predict
 from sensibert.experiment import search as search_module
 from sensibert.experiment.search import Search
@@ -123,7 +123,7 @@ def test_a_trial_that_diverges_ends_and_the_search_goes_on(tmp_path, monkeypatch
 
     def judge(*_):
         if next(diverged):
-            raise DataError("training diverged")
+            raise DivergedError("training diverged")
         return 50.0
 
     monkeypatch.setattr(search_module, "judge", judge)
@@ -134,7 +134,7 @@ def test_a_trial_that_diverges_ends_and_the_search_goes_on(tmp_path, monkeypatch
 
 def test_a_search_whose_every_trial_diverges_names_the_rates(tmp_path, monkeypatch):
     def judge(*_):
-        raise DataError("training diverged")
+        raise DivergedError("training diverged")
 
     monkeypatch.setattr(search_module, "judge", judge)
     with pytest.raises(DataError, match=r"search\.learning_rates"):

@@ -68,6 +68,14 @@ def test_the_pipeline_stops_at_a_wrong_parameter_and_goes_on_when_it_is_mended(t
     assert "Could not find 'budgets'" in tree.fail("dvc", "repro"), "DVC finds this one"
 
 
+def test_no_parameter_reaches_a_shell(tree):
+    for changes in ({"tasks": ["sst2; touch x"]}, {"tasks": ["$(touch x)"]}, {"criteria": ["`touch x`"]}):
+        tree.set_params(**changes)
+        tree.fail("dvc", "repro")
+        assert not (tree.root / "x").exists()
+        tree.set_params(tasks=["sst2"], criteria=["sensitivity"])
+
+
 def test_a_cell_outside_the_grid_is_refused(tree):
     output = tree.fail(*stage("finetune", "--task", "sst2", "--method", "fisher", "--budget", "0.5", "--seed", "0"))
     assert "sst2-fisher-0.5-0 is not in the grid of params.yaml, which has sst2-full-0, " in output

@@ -30,6 +30,14 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Where the stages of an experiment write: there, messages say how to make a file again."""
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
 def test_a_file_is_replaced_at_the_end(tmp_path):
     path = tmp_path / "new folder" / "result.txt"
     for content in ("first", "second"):

@@ -36,6 +36,14 @@ KEEP = {ATTENTION: np.array([[True, False], [False, False]]), FEED_FORWARD: np.a
 PER_DIMENSION = {ATTENTION: 10, FEED_FORWARD: 3}
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Where the stages of an experiment write: there, messages say how to make a file again."""
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
 def test_the_cost_of_a_mask_is_counted():
     mask = Mask(KEEP, PER_DIMENSION)
     assert (mask.kept_cost, mask.dense_cost, mask.kept_fraction) == (16, 49, 16 / 49)

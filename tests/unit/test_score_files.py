@@ -25,6 +25,14 @@ SCORES = ScoreFile(
 )
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """Where the stages of an experiment write: there, messages say how to make a file again."""
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
 def test_scores_come_back(tmp_path):
     write_scores(tmp_path / "scores", SCORES)
     found = read_scores(tmp_path / "scores")

@@ -56,6 +56,7 @@ def main(
     \b
     Experiments, in the repository root (DVC computes, these choose and show):
     sensibert profile sst2   choose the experiment
+    sensibert check          check params.yaml after an edit
     dvc repro                compute what is missing of it
     sensibert track          bring its runs into MLflow
     sensibert show           see where the results are

@@ -41,6 +41,19 @@ def profile(
 
 
 @app.command()
+def check() -> None:
+    """Check params.yaml: every value, what goes together, and whether the methods fit the backbone.
+
+    `dvc repro` reads the file before any stage can check it, and says little about a wrong value; this names the key.
+    """
+    from sensibert.config.params import load_params
+    from sensibert.models.fit import check_backbone
+
+    params = check_backbone(load_params())
+    typer.echo(f"params.yaml is good: profile {params.profile}, {len(params.cells())} cells")
+
+
+@app.command()
 def track() -> None:
     """Bring the results into MLflow: one run per cell of the grid, under one parent run.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensibert.cli.app import app
-from sensibert.errors import ArtifactError, ParamsError
+from sensibert.errors import ParamsError
+from sensibert.places import check_output, holding, mark, marked
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -59,7 +60,12 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts per t
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A model that `sensibert compress` or `save_pretrained` wrote.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier result; nothing that sensibert did not make.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let code run that the model's folder or hub page brings.")
+]
 
 
 @app.command()
@@ -102,6 +108,7 @@ def compress(
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Make a model smaller: score, mask, slim, fine-tune, evaluate.
 
@@ -117,7 +124,7 @@ def compress(
     from sensibert.report.card import summary
     from sensibert.scoring.files import read_scores
 
-    _require_free(out, overwrite)
+    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation, scores, mask))
     content = {
         "model": {"backbone": model, "max_length": max_length},
         "budget": budget,
@@ -130,14 +137,16 @@ def compress(
         "baseline": baseline,
         "trim_vocabulary": trim_vocabulary,
         "seed": seed,
+        "trust_remote_code": trust_remote_code,
     }
     recipe = validate(flow.Recipe, content, "compress")
     given_scores = read_scores(scores) if scores else None
     given_mask = read_mask(mask) if mask else None
-    task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-    evidence = flow.compress_model(
-        task, dataset, audit, recipe, out, scores=given_scores, mask=given_mask, say=typer.echo
-    )
+    with holding(out):
+        task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
+        evidence = flow.compress_model(
+            task, dataset, audit, recipe, out, scores=given_scores, mask=given_mask, say=typer.echo
+        )
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
 
 
@@ -158,6 +167,7 @@ def score_command(
     precision: Precision = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score every dimension of a model in one pass over training data.
 
@@ -170,12 +180,12 @@ def score_command(
     from sensibert.scoring.files import write_scores
     from sensibert.scoring.scoring_pass import score
 
-    _require_free(out, overwrite)
+    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation))
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
     settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
     task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-    subject = Subject(task, dataset, backbone)
+    subject = Subject(task, dataset, backbone, trust_remote_code)
     *_, scores = score(
         subject.new_model(seed),
         subject.train,
@@ -199,6 +209,7 @@ def mask(
     criterion: Criterion = "sensitivity",
     round_to: RoundTo = 1,
     overwrite: Overwrite = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Cut a score file at a budget: which dimensions stay.
 
@@ -211,7 +222,7 @@ def mask(
     from sensibert.scoring.budgets import mask_for
     from sensibert.scoring.files import read_scores
 
-    _require_free(out, overwrite)
+    check_output(out, overwrite=overwrite, inputs=[scores])
     content = read_scores(scores)
     options = validate(RankingParams, {"round_to": round_to}, "mask").options(criterion)
     table = None
@@ -220,7 +231,8 @@ def mask(
         from sensibert.deploy.latency import measure_table
         from sensibert.models.backbones import load_backbone
 
-        model = load_backbone(content.origin.backbone, TASKS["sst2"], seed=0)  # any classifier: it is only timed
+        # Any classifier: it is only timed. The name of the backbone comes from the file.
+        model = load_backbone(content.origin.backbone, TASKS["sst2"], 0, trust_remote_code=trust_remote_code)
         table = measure_table(model, batch_size=1, tokens=content.origin.tokens, round_to=round_to)
     made = mask_for(content, criterion, budget, budget_kind, latency=table, **options)
     write_mask(out, made)
@@ -245,20 +257,22 @@ def evaluate(
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for metrics.json and predictions.parquet.")
     ] = None,
     overwrite: Overwrite = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Metrics of a saved model on labelled data."""
     from sensibert.compute.hardware import best_device
     from sensibert.data.encoding import encode
     from sensibert.evaluation.evaluate import evaluate
     from sensibert.io import replacing, write_json
-    from sensibert.models.backbones import class_names, load_model, load_tokenizer
+    from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
     if out is not None:
-        _require_free(out, overwrite)
-    model = load_model(folder).to(best_device())  # type: ignore[arg-type]
+        check_output(out, overwrite=overwrite, inputs=_given(folder, data))
+    model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
+    check_length(model.config, max_length)
     task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
     for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
@@ -267,6 +281,7 @@ def evaluate(
             beside.mkdir()
             write_json(beside / "metrics.json", found.metrics)
             found.predictions.to_parquet(beside / "predictions.parquet", index=False)
+            mark(beside, "evaluate")
 
 
 @app.command()
@@ -280,6 +295,7 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed passes of each.")] = 30,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The figures as JSON.")] = None,
     overwrite: Overwrite = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Compare how fast models answer: they take turns in one run, in fp32 unless INT8."""
     from dataclasses import asdict
@@ -293,15 +309,19 @@ def bench(
     from sensibert.report.latency import latency_table
 
     if out is not None:
-        _require_free(out, overwrite)
+        check_output(out, overwrite=overwrite, inputs=folders)
     if threads:
         torch.set_num_threads(threads)
-    candidates = [candidate for folder in folders for candidate in candidates_of(folder, str(folder), threads)]
+    candidates = [
+        candidate
+        for folder in folders
+        for candidate in candidates_of(folder, str(folder), threads, trust_remote_code=trust_remote_code)
+    ]
     found = compare_latency(candidates, batch_sizes, lengths, repeats)
     typer.echo(latency_table(found))
     if out is not None:
         about = {"hardware": hardware(), "packages": package_versions(), "repeats": repeats}
-        write_json(out, {**about, "latency": [asdict(entry) for entry in found]})
+        write_json(out, marked({**about, "latency": [asdict(entry) for entry in found]}, "bench"))
 
 
 @app.command()
@@ -319,6 +339,7 @@ def export(
     text_pair: TextPairColumn = None,
     max_length: MaxLength = 128,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="Largest difference of a logit.")] = 1e-4,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Export a model to ONNX, and check it against PyTorch on real texts.
 
@@ -326,12 +347,15 @@ def export(
     """
     from sensibert.data.encoding import encode, encode_texts, texts_of
     from sensibert.deploy.onnx.export import export_onnx
-    from sensibert.models.backbones import class_names, load_model, load_tokenizer
+    from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
     if to != "onnx":
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
-    tokenizer = load_tokenizer(str(folder))
+    check_output(out, overwrite=True, inputs=_given(folder, data), marker="export.json")
+    model = load_model(folder, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    check_length(model.config, max_length)
     if data is None:
         task, texts = None, _sample_sentences()
         examples = encode_texts(texts, tokenizer, max_length)
@@ -339,7 +363,7 @@ def export(
         task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
         texts, examples = texts_of(rows), encode(rows, tokenizer, max_length)
     report = export_onnx(
-        load_model(folder),
+        model,
         examples,
         tokenizer,
         out,
@@ -386,9 +410,8 @@ def _read(
     return task, dataset, audit
 
 
-def _require_free(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise ArtifactError(f"{out} is already there; --overwrite replaces it")
+def _given(*inputs: Path | str | None) -> list[Path | str]:
+    return [given for given in inputs if given is not None]
 
 
 def _part(predicted: dict[str, float]) -> str:

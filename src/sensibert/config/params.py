@@ -171,6 +171,29 @@ def _without_settings(params: Params, methods: list[str]) -> str:
     return ", ".join(method for method in methods if getattr(params.methods, method) is None)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses what a parameter file has no use for: keys that are there twice, and aliases, a few of which can stand
+    for billions of values.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Build a node; an alias is none of ours."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, f"alias *{event.anchor}: write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Build a mapping whose keys are there once."""
+        keys = [key.value for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True):
+            if keys.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file.
 
@@ -179,10 +202,12 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read ({error.strerror or error})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must hold a mapping of keys to values")

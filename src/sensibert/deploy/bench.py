@@ -15,7 +15,7 @@ from sensibert.compute.timing import Run, interleaved_medians
 from sensibert.config.grid import Cell
 from sensibert.config.paths import Paths
 from sensibert.io import read_json, read_record
-from sensibert.models.backbones import load_model
+from sensibert.models.backbones import check_length, load_model
 from sensibert.results import Deployed, Latency, Result
 
 BATCH_SIZES = (1, 32)
@@ -57,13 +57,16 @@ def compare_latency(
     return found
 
 
-def candidates_of(folder: Path, name: str, threads: int | None = None) -> list[Candidate]:
+def candidates_of(
+    folder: Path, name: str, threads: int | None = None, *, trust_remote_code: bool = False
+) -> list[Candidate]:
     """What a folder holds: a saved model, or the files of an export.
 
     Args:
         folder: Written by `save_pretrained` or `sensibert export`.
         name: Its name in the results.
         threads: For ONNX Runtime; by default as many as PyTorch uses.
+        trust_remote_code: Whether code that the folder brings may run.
 
     Raises:
         BackboneError: the folder holds neither.
@@ -72,7 +75,7 @@ def candidates_of(folder: Path, name: str, threads: int | None = None) -> list[C
 
     files = {"onnx": folder / FP32_FILE, "onnx-int8": folder / INT8_FILE}
     exported = [onnx_candidate(name, runtime, file, threads) for runtime, file in files.items() if file.exists()]
-    return exported or [torch_candidate(name, load_model(folder))]
+    return exported or [torch_candidate(name, load_model(folder, trust_remote_code=trust_remote_code))]
 
 
 def torch_candidate(name: str, model: PreTrainedModel) -> Candidate:
@@ -80,6 +83,7 @@ def torch_candidate(name: str, model: PreTrainedModel) -> Candidate:
     model.eval()
 
     def forward(batch_size: int, tokens: int) -> Run:
+        check_length(model.config, tokens, "--length")
         ids = _random_ids(batch_size, tokens).to(model.device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.data.encoding import Example, evaluation_batches, labels_of
 from sensibert.data.tasks import Task
+from sensibert.errors import DivergedError
 from sensibert.evaluation.metrics import compute_metrics
 
 
@@ -71,6 +72,11 @@ def predict(
             inputs = {name: values.to(model.device) for name, values in batch.items() if name != "labels"}
             logits[rows] = model(**inputs).logits.float().cpu().numpy()
             progress.update(len(rows))
+    if not np.isfinite(logits).all():
+        raise DivergedError(
+            f"{int((~np.isfinite(logits).all(axis=1)).sum()):,} of {len(logits):,} answers of the model are not finite "
+            "numbers: its training diverged"
+        )
     return logits
 
 

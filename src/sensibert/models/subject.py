@@ -13,7 +13,7 @@ from sensibert.compute.hardware import best_device
 from sensibert.config.settings import ModelParams
 from sensibert.data.encoding import Example, encode
 from sensibert.data.tasks import Task
-from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.backbones import check_length, load_backbone, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Subject:
     dataset: DatasetDict
     settings: ModelParams
     """Names the backbone, and the number of tokens at which texts are cut."""
+    trust_remote_code: bool = False
+    """Whether code that the backbone's folder brings may run."""
     _encoded: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
-        return load_tokenizer(self.settings.backbone)
+        return load_tokenizer(self.settings.backbone, trust_remote_code=self.trust_remote_code)
 
     @property
     def train(self) -> list[Example]:
@@ -48,5 +50,7 @@ class Subject:
 
     def new_model(self, seed: int) -> PreTrainedModel:
         """The backbone on the best device, with a classifier that the seed draws."""
-        model = load_backbone(self.settings.backbone, self.task, seed)
+        trust = self.trust_remote_code
+        model = load_backbone(self.settings.backbone, self.task, seed, trust_remote_code=trust)
+        check_length(model.config, self.settings.max_length)
         return model.to(best_device())  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -19,10 +20,11 @@ from sensibert.compute.hardware import autocast, keep_for_reuse, make_determinis
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import Precision, ScoringParams
 from sensibert.data.encoding import Example, draw, mean_length, training_batches
+from sensibert.errors import DivergedError
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.cost import unit_costs
 from sensibert.models.gates import gated
-from sensibert.models.mask import ModuleKey
+from sensibert.models.mask import ModuleKey, Modules
 from sensibert.scoring.criteria.base import Criterion
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 
@@ -57,6 +59,9 @@ def score(
     Yields:
         All that any budget needs. There is no learning rate schedule, so the scores after the first epoch do not
         depend on how many follow.
+
+    Raises:
+        DivergedError: a score is not finite.
     """
     sample = draw(examples, settings.max_samples, seed) if settings.max_samples else examples
     tokens = mean_length(examples)
@@ -69,8 +74,19 @@ def score(
         epochs = _epochs(model, sample, tokenizer, settings, seed, precision, watching)
     for epoch in epochs:
         found = {name: {key: of_module.scores() for key, of_module in by.items()} for name, by in watching.items()}
+        _refuse_divergence(found, settings)
         origin = ScoreOrigin(backbone, task, seed, tokens, epoch, epoch * len(sample) / len(examples))
         yield ScoreFile(found, costs, grains, units, origin)
+
+
+def _refuse_divergence(found: dict[str, Modules], settings: ScoringParams) -> None:
+    for criterion, modules in found.items():
+        if broken := [key for key, values in modules.items() if not np.isfinite(values).all()]:
+            raise DivergedError(
+                f"the scoring pass diverged at learning_rate {settings.learning_rate:g} and mask_learning_rate "
+                f"{settings.mask_learning_rate:g}: the scores of {criterion} in layer {broken[0].layer}, "
+                f"{broken[0].group}, are not finite; give lower rates"
+            )
 
 
 Watching = dict[str, dict[ModuleKey, Criterion]]

@@ -179,6 +179,14 @@ def _require_text(values: pd.Series, column: str, split: str) -> None:
         raise DataError(
             f"row {wrong.index[0]} of split {split} has {wrong.tolist()[0]!r} in column {column}; expected a text"
         )
+    for row, text in values.dropna().items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"row {row} of split {split} has half a character in column {column}: {text[:40]!r} holds a surrogate, "
+                "which is no text in UTF-8"
+            ) from None
 
 
 def _normalize_labels(labels: pd.Series, task: Task, split: str) -> pd.Series:

@@ -189,8 +189,8 @@ def json_records(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting, too
+            raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {number} holds {line.strip()[:40]}; expected an object with the columns")
         yield record

@@ -31,6 +31,7 @@ from sensibert.config.method_settings import DistillationParams, MethodParams
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Example, TrainingOrder, collator, mean_length
+from sensibert.errors import DivergedError
 from sensibert.io import claim_scratch
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
@@ -92,6 +93,7 @@ def fine_tune(
 
     Raises:
         TuningError: the method does not fit the model, or its budget is too small.
+        DivergedError: the loss or a weight is not finite.
     """
     precision = resolve_precision(settings.precision, best_device())
     make_deterministic(seed)
@@ -125,6 +127,7 @@ def fine_tune(
             trainer.add_callback(_AfterEpoch(epoch_callback))
         trainer.train(resume_from_checkpoint=checkpoint)
     _unwrapped(model)
+    _refuse_divergence(model, options.learning_rate)
     shutil.rmtree(checkpoints, ignore_errors=True)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()
@@ -144,6 +147,16 @@ def _attach(model: PreTrainedModel, method: str, context: TuningContext) -> Atta
     """Prepare a model for training by a method, in place."""
     attach: Attach = METHODS[method].implementation
     return attach(model, context)
+
+
+def _refuse_divergence(model: PreTrainedModel, learning_rate: float) -> None:
+    """Refuse weights that are not finite: whatever such a model answers means nothing."""
+    broken = [name for name, values in model.state_dict().items() if not values.isfinite().all()]
+    if broken:
+        raise DivergedError(
+            f"the training diverged at learning_rate {learning_rate:g}: {len(broken)} of {len(model.state_dict())} "
+            f"tensors are not finite, {broken[0]} among them; give a lower rate"
+        )
 
 
 def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Example]) -> str:
@@ -179,10 +192,16 @@ class _Trainer(Trainer):
 
 
 class _Progress(ProgressCallback):
-    """The progress bar without a line for each point of the curve."""
+    """The progress bar without a line for each point of the curve, which is in the result."""
 
-    def on_log(self, *arguments: Any, **options: Any) -> None:
-        """Print nothing: the curve is in the result."""
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **options: Any) -> None:
+        """Print nothing, and end a training whose loss is no number."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the training diverged at learning_rate {args.learning_rate:g}: the loss is {loss} at step "
+                f"{state.global_step}; give a lower rate"
+            )
 
 
 class _AfterEpoch(TrainerCallback):
@@ -226,6 +245,7 @@ def _arguments(
         save_strategy="steps",
         save_steps=save_every,
         save_total_limit=1,
+        logging_nan_inf_filter=False,  # a loss that is no number must show
         report_to="none",
         disable_tqdm=False,  # by default it follows the verbosity of transformers
         remove_unused_columns=False,

@@ -1,0 +1,147 @@
+"""Where a command may write: never over what it did not make itself, and one command at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sensibert.errors import PlaceError
+from sensibert.io import read_arrays, write_json
+
+MARK = ".sensibert.json"
+"""File in every folder that a command leaves: it says that the folder may be replaced."""
+
+_MADE_BY = "made_by"
+_LONGEST_NAME = 230
+"""Bytes of a name: file systems allow 255, and work folders beside a result have a longer one."""
+
+
+def mark(folder: Path, command: str) -> None:
+    """Write into a folder which command made it."""
+    write_json(folder / MARK, {_MADE_BY: f"sensibert {command}"})
+
+
+def marked(content: dict[str, object], command: str) -> dict[str, object]:
+    """The content of a JSON file, with the command that made it."""
+    return {_MADE_BY: f"sensibert {command}", **content}
+
+
+def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (), marker: str = MARK) -> None:
+    """Refuse a place that a result must not or cannot be written to.
+
+    Args:
+        out: The file or folder to be made.
+        overwrite: Whether an earlier result there may be replaced.
+        inputs: What the command reads; names of data sets and backbones on the hub do not count.
+        marker: File that is in every folder that the command makes.
+
+    Raises:
+        PlaceError: the place is in use, is not this program's to replace, holds an input, or cannot be written.
+    """
+    place = _resolved(out)
+    for whose, folder in (("your home", Path.home()), ("the folder you work in", Path.cwd())):
+        if place == folder.resolve() or place in folder.resolve().parents:
+            raise PlaceError(f"--out {out}: this is {whose} or a folder above it; name a new one")
+    for given in map(Path, inputs):
+        if given.exists():
+            _refuse_input(out, place, given)
+    if place.exists() or out.is_symlink():
+        if not overwrite:
+            raise PlaceError(f"--out {out} is already there; --overwrite replaces it if a command of sensibert made it")
+        if not _is_ours(place, marker):
+            raise PlaceError(f"--out {out}: --overwrite replaces only what sensibert made, and this it did not make")
+    _refuse_unwritable(out, place)
+
+
+@contextmanager
+def holding(out: Path) -> Iterator[None]:
+    """Within the block no other command of this machine makes the same result.
+
+    Raises:
+        PlaceError: another one is at it; the message names it.
+    """
+    lock = out.with_name(f".{out.name}.lock")
+    holder = out.with_name(f".{out.name}.holder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
+            try:
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise PlaceError(f"--out {out} is being made by {_named(holder)}; wait for it, or name another place") from None
+
+
+def _named(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {found['process']} on {found['host']}, since {found['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another command"
+
+
+def _resolved(out: Path) -> Path:
+    if not str(out) or out == Path():
+        raise PlaceError(f"--out {str(out)!r}: name a file or folder to be made, such as --out small")
+    try:
+        return out.resolve()
+    except (OSError, RuntimeError) as error:
+        raise PlaceError(f"--out {out} is no usable place ({error})") from None
+
+
+def _refuse_input(out: Path, place: Path, given: Path) -> None:
+    read = given.resolve()
+    if place == read:
+        raise PlaceError(f"--out {out} is what the command reads ({given}); name a new place")
+    if place in read.parents:
+        raise PlaceError(f"--out {out} holds what the command reads ({given}); name a new place")
+    if read in place.parents:
+        raise PlaceError(f"--out {out} is inside what the command reads ({given}); name a place outside it")
+
+
+def _is_ours(place: Path, marker: str) -> bool:
+    """Whether a command of this program made what is at a place."""
+    if place.is_dir():
+        left = place / marker
+        return not any(place.iterdir()) or (_says_so(left) if marker == MARK else left.is_file())
+    if place.suffix == ".safetensors":
+        try:
+            read_arrays(place)
+        except Exception:  # whatever is wrong with it, it is not ours
+            return False
+        return True
+    return _says_so(place)
+
+
+def _says_so(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get(_MADE_BY, "")).startswith("sensibert ")
+
+
+def _refuse_unwritable(out: Path, place: Path) -> None:
+    """Find out before hours of work, by writing a file that has no name, whether there is a way to write there."""
+    if len(os.fsencode(place.name)) > _LONGEST_NAME:
+        raise PlaceError(f"--out {out}: the name is too long; allowed: {_LONGEST_NAME} bytes")
+    try:
+        above = next(folder for folder in place.parents if folder.exists())
+        if not above.is_dir():
+            raise PlaceError(f"--out {out}: {above} is a file, not a folder")
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise PlaceError(f"--out {out} cannot be written ({error.strerror or error})") from None

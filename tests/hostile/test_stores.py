@@ -1,0 +1,88 @@
+"""The MLflow store: built whole or not at all, healed where it was left half made, left alone where it is not ours."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from hostile import run
+
+from sensibert.errors import TrackingError
+from sensibert.experiment.tracking import _build_store, _is_half_made, _lock
+
+TABLES = ("experiments", "runs", "metrics", "params", "tags", "alembic_version", "_alembic_tmp_metrics")
+
+
+def make(path, *statements):
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize("count", range(len(TABLES) + 1))
+def test_a_store_that_was_left_half_made_is_built_again(tmp_path, count):
+    path = tmp_path / "mlflow.db"
+    make(path, *(f"CREATE TABLE {name} (x)" for name in TABLES[:count]))
+    assert _is_half_made(path)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE customers (x)"],
+        ["CREATE TABLE runs (x)", "CREATE TABLE customers (x)"],
+        ["CREATE TABLE experiments (x)", "INSERT INTO experiments VALUES (1)"],
+    ],
+)
+def test_a_database_with_something_in_it_is_not(tmp_path, statements):
+    path = tmp_path / "mlflow.db"
+    make(path, *statements)
+    before = path.read_bytes()
+    assert not _is_half_made(path)
+    _build_store(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"hello", bytes(5000), b"SQLite format 3\x00" + bytes(100)])
+def test_a_file_that_is_no_database_is_left_alone(tmp_path, content):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(content)
+    assert not _is_half_made(path)
+
+
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
+    uri = f"sqlite:///{tmp_path}/misspelt/mlflow.db"
+    with pytest.raises(TrackingError, match="there is no folder"), _lock(uri, tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.6, 1.5])
+def test_a_killed_first_sync_leaves_no_store_or_a_whole_one(tmp_path, seconds):
+    """Killed a moment after the file appears, as Ctrl-C in the first `make repro` does it."""
+    code = (
+        "from pathlib import Path; from sensibert.experiment.tracking import _build_store;"
+        f"import mlflow; print('go', flush=True); _build_store(Path({str(tmp_path / 'mlflow.db')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    store = tmp_path / "mlflow.db"
+    _build_store(store)
+    assert store.is_file()
+    assert not _is_half_made(store)
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_track_outside_an_experiment_makes_no_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("track")
+    assert result.exit_code == 1
+    assert "params.yaml does not exist" in result.stderr
+    assert not list(tmp_path.iterdir())
