@@ -10,9 +10,7 @@ from sensibert.errors import DivergedError
 
 
 def test_a_diverged_training_is_no_result(refused):
-    refused(
-        *COMMANDS.compress, "--learning-rate", "1e30", "--out", "small", says="diverged"
-    )
+    refused(*COMMANDS.compress, "--learning-rate", "1e30", "--out", "small", says="diverged")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])

@@ -78,7 +78,8 @@ def test_the_first_epoch_does_not_depend_on_how_many_follow(one_epoch, two_epoch
 
 def test_only_what_watches_the_pass_changes_with_it(two_epochs):
     unchanged = {name for name in CRITERIA if equal(*(epoch[name] for epoch in two_epochs))}
-    assert unchanged == {"magnitude", "random"} == {name for name in CRITERIA if not METHODS[name].reads_data}
+    assert unchanged == {name for name in CRITERIA if not METHODS[name].reads_data}
+    assert unchanged >= {"magnitude", "random"}
 
 
 def test_another_seed_gives_other_scores(one_epoch):
