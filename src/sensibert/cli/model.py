@@ -43,7 +43,8 @@ MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Longer text
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the classifier, the data order and dropout.")]
 Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Number format of training.")]
 Criterion = Annotated[
-    str, typer.Option("--criterion", help="sensitivity, mask, fisher, magnitude or random: what ranks the dimensions.")
+    str,
+    typer.Option("--criterion", help="What ranks the dimensions, such as sensitivity; a wrong name lists all."),
 ]
 Budget = Annotated[float, typer.Option("--budget", help="The part to keep, above 0 and at most 1.")]
 BudgetKind = Annotated[
