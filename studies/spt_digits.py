@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, 
 
 from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.method_settings import MethodParams, SptParams
+from sensibert.config.methods import METHODS
 from sensibert.config.settings import TrainingParams
 from sensibert.data.encoding import Example, labels_of
 from sensibert.errors import TuningError
@@ -84,7 +85,7 @@ def tune(
     rate: float,
 ) -> History:
     """Tune a model in place; returns how the training went."""
-    is_spt = method.startswith("spt")
+    is_spt = METHODS[method].settings is SptParams
     options = SptParams(learning_rate=rate, rank=2, samples=400) if is_spt else MethodParams(learning_rate=rate)
     with tempfile.TemporaryDirectory() as scratch:
         run = fine_tune(
