@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import tempfile
@@ -13,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sensibert.errors import PlaceError
-from sensibert.io import read_arrays, write_json
+from sensibert.errors import ArtifactError, PlaceError
+from sensibert.io import read_arrays, read_json, write_json
 
 MARK = ".sensibert.json"
 """File in every folder that a command leaves: it says that the folder may be replaced."""
@@ -86,9 +85,9 @@ def holding(out: Path) -> Iterator[None]:
 
 def _named(holder: Path) -> str:
     try:
-        found = json.loads(holder.read_text(encoding="utf-8"))
+        found = read_json(holder)
         return f"process {found['process']} on {found['host']}, since {found['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ArtifactError, KeyError, TypeError):
         return "another command"
 
 
@@ -127,8 +126,8 @@ def _is_ours(place: Path, marker: str) -> bool:
 
 def _says_so(file: Path) -> bool:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(file)
+    except ArtifactError:
         return False
     return isinstance(content, dict) and str(content.get(_MADE_BY, "")).startswith("sensibert ")
 
