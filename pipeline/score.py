@@ -19,7 +19,7 @@ from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import write_json
 from sensibert.models.subject import Subject
 from sensibert.scoring.files import ScoreFile, write_scores
-from sensibert.scoring.scoring_pass import score as score_model
+from sensibert.scoring.scoring_pass import score_subject
 
 
 def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
@@ -43,16 +43,7 @@ def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
 def _passes(task: str, seed: int, settings: ScoringParams, params: Params, paths: Paths) -> Iterator[ScoreFile]:
     """The scores after each epoch."""
     subject = Subject(TASKS[task], load_task(paths.raw(task)), params.model)
-    return score_model(
-        subject.new_model(seed),
-        subject.train,
-        subject.tokenizer,
-        settings,
-        seed=seed,
-        precision=params.training.precision,
-        backbone=params.model.backbone,
-        task=task,
-    )
+    return score_subject(subject, settings, seed=seed, precision=params.training.precision)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from sensibert.evaluation.evaluate import judge
 from sensibert.models.subject import Subject
 from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile
-from sensibert.scoring.scoring_pass import score
+from sensibert.scoring.scoring_pass import score_subject
 from sensibert.sources.prepare import prepare
 from sensibert.training.cell import train_cell
 
@@ -72,8 +72,7 @@ def _scores_of(cell: Cell, params: Params) -> ScoreFile:
     key = (cell.task, cell.seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
     if key not in _scores:
         subject, precision = _subject_of(cell.task, params), params.training.precision
-        given = subject.new_model(cell.seed), subject.train, subject.tokenizer, params.scoring
-        *_, _scores[key] = score(*given, seed=cell.seed, precision=precision)
+        *_, _scores[key] = score_subject(subject, params.scoring, seed=cell.seed, precision=precision)
     return _scores[key]
 
 

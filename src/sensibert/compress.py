@@ -39,7 +39,7 @@ from sensibert.data.tasks import Task
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
 from sensibert.deploy.latency import measure_table
 from sensibert.deploy.vocabulary import coverage, trim_vocabulary
-from sensibert.errors import SensibertError
+from sensibert.errors import MaskError, SensibertError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import claim_scratch, read_record, replacing, write_record
@@ -52,7 +52,7 @@ from sensibert.report.card import write_card
 from sensibert.results import Evidence, History, Result
 from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile, read_scores, write_scores
-from sensibert.scoring.scoring_pass import score
+from sensibert.scoring.scoring_pass import score_subject
 from sensibert.training.cell import save_model, train_cell
 
 EVIDENCE = "evidence"
@@ -91,6 +91,7 @@ def compress_model(
     *,
     scores: ScoreFile | None = None,
     mask: Mask | None = None,
+    any_origin: bool = False,
     say: Say = print,
 ) -> Evidence:
     """Make a model smaller and prove what it cost.
@@ -104,6 +105,7 @@ def compress_model(
             at all.
         scores: From an earlier pass with this backbone and task, instead of a new pass.
         mask: Made earlier for this backbone, instead of a new one; the budget of the recipe is then ignored.
+        any_origin: Whether these may have been made for another backbone or task whose shapes fit.
         say: Called with a line about each step.
 
     Returns:
@@ -112,6 +114,8 @@ def compress_model(
     Raises:
         SensibertError: the backbone, the data, the budget, the scores or the mask do not fit.
     """
+    if not any_origin:
+        _refuse_foreign(Subject(task, dataset, recipe.model, recipe.trust_remote_code), recipe.seed, scores, mask)
     work = _work_folder(out, recipe, dataset, scores, mask)
     try:
         evidence, small, scores, mask, predictions = _compressed(task, dataset, audit, recipe, work, scores, mask, say)
@@ -169,16 +173,8 @@ class _Job:
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
             self.say(f"score: one pass over {len(subject.train):,} texts")
-            *_, scores = score(
-                subject.new_model(recipe.seed),
-                subject.train,
-                subject.tokenizer,
-                recipe.scoring,
-                seed=recipe.seed,
-                precision=recipe.training.precision,
-                backbone=recipe.model.backbone,
-                task=subject.task.name,
-            )
+            given = {"seed": recipe.seed, "precision": recipe.training.precision}
+            *_, scores = score_subject(subject, recipe.scoring, **given)
             write_scores(path, scores)
         return read_scores(path)
 
@@ -311,6 +307,18 @@ def _compressed(
         provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), job.precision),
     )
     return evidence, small, scores, mask, predictions
+
+
+def _refuse_foreign(subject: Subject, seed: int, scores: ScoreFile | None, mask: Mask | None) -> None:
+    """Refuse scores and masks that say they were made for something else; shapes alone would fit many models."""
+    origins = {"--scores": scores and scores.origin, "--mask": mask and mask.origin}
+    given = {option: origin.made_for for option, origin in origins.items() if origin is not None}
+    if not given:
+        return
+    here = subject.made_for(subject.new_model(seed))
+    for option, made_for in given.items():
+        if difference := made_for.difference(here):
+            raise MaskError(f"{option}: made for {difference}. If you want it all the same, give --any-origin")
 
 
 def _paid_elsewhere(mask: Mask) -> Mask:

@@ -114,18 +114,28 @@ def read_record(path: Path, kind: type[_R]) -> _R:
     Raises:
         ArtifactError: the file is missing, damaged, or holds something else.
     """
+    content = read_json(path)
+    try:
+        return parse_record(content, kind)
+    except ValueError as error:
+        name = str(kind) if get_args(kind) else kind.__name__
+        raise ArtifactError(f"{path} is no record of the kind {name} ({error}){how_to_mend(path)}") from None
+
+
+def parse_record(content: Any, kind: type[_R]) -> _R:
+    """A record, or a list of it, from what `dataclasses.asdict` gave.
+
+    Raises:
+        ValueError: the content is something else; the message says in one line what.
+    """
     from pydantic import TypeAdapter, ValidationError
 
-    content = read_json(path)
     try:
         return TypeAdapter(kind).validate_python(content, extra="forbid")
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the whole file"
-        name = str(kind) if get_args(kind) else kind.__name__
-        raise ArtifactError(
-            f"{path} is no record of the kind {name} ({where}: {problem['msg']}){how_to_mend(path)}"
-        ) from None
+        where = ".".join(map(str, problem["loc"])) or "the whole content"
+        raise ValueError(f"{where}: {problem['msg']}") from None
 
 
 _METADATA = "sensibert"

@@ -122,7 +122,7 @@ def test_one_scoring_serves_every_budget(compressed, tmp_path):
         predicted = read_mask(mask).origin.predicted
         assert predicted["params"]["slim"] < predicted["params"]["dense"]
         assert predicted["macs"]["slim"] < predicted["macs"]["dense"]
-    assert read_scores(scores).origin.backbone == "tiny-bert"
+    assert read_scores(scores).origin.made_for.backbone == "tiny-bert"
 
 
 def test_the_steps_alone_give_the_same_model(compressed, reviews, tmp_path):

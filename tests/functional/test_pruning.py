@@ -15,6 +15,7 @@ from sensibert.io import claim_scratch
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import count, prunable_parameters, unit_costs
+from sensibert.models.mask import MadeFor
 from sensibert.pruning import iterative
 from sensibert.pruning.base import PruningContext
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
@@ -42,7 +43,7 @@ def scores_of(model):
         for name in ("magnitude", "sensitivity")
     }
     units, tokens = unit_costs(model, mean_length(EXAMPLES)), mean_length(EXAMPLES)
-    origin = ScoreOrigin("tiny-bert", "sst2", seed=0, tokens=tokens, epoch=1, passes=1)
+    origin = ScoreOrigin(MadeFor("tiny-bert", task="sst2"), seed=0, tokens=tokens, epoch=1, passes=1)
     return ScoreFile(scores, costs_of(model), grains_of(model), units, origin)
 
 
@@ -103,7 +104,7 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     assert [point.step for point in found.log] == sorted({point.step for point in found.log})
     assert [point.epoch for point in found.log] == sorted({point.epoch for point in found.log})
     assert found.mask.origin.method == (METHODS[method].criterion or "kwon")
-    assert (found.mask.origin.task, found.mask.origin.budget_kind) == ("sst2", kind)
+    assert (found.mask.origin.made_for.task, found.mask.origin.budget_kind) == ("sst2", kind)
 
     history = found.history(EXAMPLES)
     assert history.stored_parameters == count(found.model)

@@ -37,7 +37,8 @@ def test_nor_does_a_latency_budget_whose_backbone_a_score_file_names(here, refus
     from sensibert.scoring.files import read_scores, write_scores
 
     scores = read_scores(here / "scores.safetensors")
-    write_scores(here / "scores.safetensors", replace(scores, origin=replace(scores.origin, backbone="model")))
+    made_for = replace(scores.origin.made_for, backbone="model")
+    write_scores(here / "scores.safetensors", replace(scores, origin=replace(scores.origin, made_for=made_for)))
     latency = ("--budget-kind", "latency", "--out", "mask.safetensors")
     refused(*COMMANDS.mask, *latency, stdin="y\n", says="brings code of its own")
     assert not evil.exists()

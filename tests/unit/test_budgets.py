@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensibert.errors import ArtifactError, MaskError
-from sensibert.models.mask import SINGLE, MaskOrigin, ModuleKey, Shape, UnitCosts, read_mask, write_mask
+from sensibert.models.mask import SINGLE, MadeFor, MaskOrigin, ModuleKey, Shape, UnitCosts, read_mask, write_mask
 from sensibert.scoring.budgets import KINDS, LatencyTable, ModuleTimes, mask_for, predict
 from sensibert.scoring.files import ScoreFile, ScoreOrigin, write_scores
 
@@ -38,7 +38,7 @@ SCORES = ScoreFile(
     PARAMETERS,
     dict.fromkeys(SHAPES, SINGLE),
     {"macs": unit(MACS, 1000), "size": unit(SIZES, 50_000)},
-    ScoreOrigin(backbone="tiny-bert", task="sst2", seed=3, tokens=27, epoch=2, passes=1.5),
+    ScoreOrigin(MadeFor("tiny-bert", task="sst2"), seed=3, tokens=27, epoch=2, passes=1.5),
 )
 
 
@@ -124,7 +124,7 @@ def test_the_costs_of_a_mask_are_parameters_and_its_origin_is_written_down(kind,
     mask = mask_for(SCORES, "sensitivity", 0.8, kind, latency=table())
     predicted = predict(mask, SCORES.units, table())
     assert mask.costs == PARAMETERS
-    assert mask.origin == MaskOrigin("sst2", "sensitivity", 0.8, 3, kind, predicted, 1.5)
+    assert mask.origin == MaskOrigin(MadeFor("tiny-bert", task="sst2"), "sensitivity", 0.8, 3, kind, predicted, 1.5)
     assert predicted.keys() == KINDS.keys()
     assert predicted["params"] == {"dense": mask.dense_cost, "slim": mask.kept_cost}
     assert json.loads(json.dumps(asdict(mask.origin))) == asdict(mask.origin)

@@ -153,8 +153,8 @@ CONTENT = {
         "metrics.accuracy: Input should be a valid number",
     ),
     "another structure": (lambda content: content | {"cost": [1, 2]}, "cost: Input should be a dictionary"),
-    "a list": (lambda content: [content], "the whole file: Input should be a dictionary"),
-    "nothing": (lambda content: None, "the whole file: Input should be a dictionary"),
+    "a list": (lambda content: [content], "the whole content: Input should be a dictionary"),
+    "nothing": (lambda content: None, "the whole content: Input should be a dictionary"),
 }
 
 

@@ -15,7 +15,7 @@ from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import macs, macs_costs, prunable_parameters
 from sensibert.models.gates import masked, output_projections_gated
-from sensibert.models.mask import Mask, MaskOrigin, ModuleKey
+from sensibert.models.mask import MadeFor, Mask, MaskOrigin, ModuleKey
 from sensibert.models.slim import slim
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal, unit_gradients
 from sensibert.pruning.kwon.rearrange import block_loss, rearrange
@@ -377,12 +377,14 @@ def test_the_budget_can_be_one_of_parameters(tiny_model):
 def pruned_within(tiny_model, kind):
     """Prune to 0.8, and check what holds for any kind of budget."""
     examples, before = examples_of(tiny_model), {name: v.clone() for name, v in tiny_model.state_dict().items()}
-    given = {"kind": kind, "precision": "fp32", "task": "any"}
+    given = {"kind": kind, "precision": "fp32", "made_for": MadeFor(task="any")}
     pruned = prune_model(tiny_model, examples, TOKENIZER, 0.8, SETTINGS, 3, **given)
     assert all(torch.equal(values, before[name]) for name, values in tiny_model.state_dict().items())
     tokens = mean_length(examples)
     predicted = pruned.mask.origin.predicted
-    assert pruned.mask.origin == MaskOrigin("any", "kwon", 0.8, 3, kind, predicted, SETTINGS.samples / len(EXAMPLES))
+    assert pruned.mask.origin == MaskOrigin(
+        MadeFor(task="any"), "kwon", 0.8, 3, kind, predicted, SETTINGS.samples / len(EXAMPLES)
+    )
     assert predicted["params"]["slim"] == prunable_parameters(pruned.model) == pruned.mask.kept_cost
     assert predicted["macs"] == {"dense": macs(tiny_model, tokens), "slim": macs(pruned.model, tokens)}
     for key, module in prunable_modules(tiny_model).items():

@@ -4,6 +4,7 @@ import pytest
 from sensibert.deploy.latency import _growing, _points, measure_table
 from sensibert.errors import BackboneError
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
+from sensibert.models.mask import MadeFor
 from sensibert.models.slim import slim
 from sensibert.scoring.budgets import LatencyTable, mask_for
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
@@ -35,7 +36,7 @@ def test_a_model_is_measured(tiny_model):
     assert {name: value.shape for name, value in tiny_model.state_dict().items()} == {
         name: value.shape for name, value in before.items()
     }
-    origin = ScoreOrigin("tiny", "any", 0, 6, 0, 0)
+    origin = ScoreOrigin(MadeFor("tiny"), 0, 6, 0, 0)
     scores = ScoreFile({"random": scores_of(tiny_model)}, costs_of(tiny_model), grains_of(tiny_model), {}, origin)
     mask = mask_for(scores, "random", 1.0, "latency", latency=found)
     assert mask.kept_fraction == 1

@@ -8,6 +8,7 @@ import pytest
 from sensibert.errors import ArtifactError, MaskError
 from sensibert.io import read_arrays, write_arrays
 from sensibert.models.mask import (
+    MadeFor,
     Mask,
     MaskOrigin,
     ModuleKey,
@@ -23,7 +24,7 @@ from sensibert.models.mask import (
 ATTENTION, FEED_FORWARD, LATER = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward"), ModuleKey(10, "attention")
 COSTS = {ATTENTION: 99, FEED_FORWARD: 49, LATER: 99}
 ORIGIN = MaskOrigin(
-    task="sst2",
+    made_for=MadeFor("minilm-l6", "0a", "sst2", ["bad", "good"]),
     method="fisher",
     budget=0.4,
     seed=3,

@@ -20,7 +20,7 @@ from sensibert.config.params import parse_params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError, ParamsError
 from sensibert.io import read_record, write_json, write_record
-from sensibert.models.mask import Mask, ModuleKey, write_mask
+from sensibert.models.mask import MadeFor, Mask, ModuleKey, write_mask
 from sensibert.report.comparison import COLUMNS, comparison_table, significance_table
 from sensibert.report.gather import (
     gather,
@@ -473,7 +473,7 @@ def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
     assert list(gather_masks(paths, wanted)) == [cell for cell in wanted.cells() if cell.is_pruned]
 
     key = ModuleKey(0, "attention")
-    origin = ScoreOrigin("any", "sst2", seed=0, tokens=20, epoch=1, passes=1)
+    origin = ScoreOrigin(MadeFor(task="sst2"), seed=0, tokens=20, epoch=1, passes=1)
     scores = ScoreFile({"sensitivity": {key: np.ones((2, 2))}}, {key: 3}, {}, {}, origin)
     for seed in (0, 1):
         write_scores(paths.rescored("sst2", seed, 1), scores)

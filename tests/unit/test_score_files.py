@@ -8,7 +8,7 @@ import pytest
 from sensibert.config.methods import METHODS, names
 from sensibert.errors import ArtifactError
 from sensibert.io import read_arrays, write_arrays
-from sensibert.models.mask import SINGLE, Mask, ModuleKey, Shape, UnitCosts, read_mask, write_mask
+from sensibert.models.mask import SINGLE, MadeFor, Mask, ModuleKey, Shape, UnitCosts, read_mask, write_mask
 from sensibert.scoring.files import ScoreFile, ScoreOrigin, read_scores, write_scores
 
 ATTENTION, FEED_FORWARD, LATER = ModuleKey(0, "attention"), ModuleKey(0, "feed_forward"), ModuleKey(10, "attention")
@@ -21,7 +21,7 @@ SCORES = ScoreFile(
     COSTS,
     {ATTENTION: Shape(1, 3), FEED_FORWARD: SINGLE, LATER: SINGLE},
     {"macs": UnitCosts({key: 10 * cost for key, cost in COSTS.items()}, 10**12), "size": UnitCosts(COSTS, 5000)},
-    ScoreOrigin(backbone="tiny-bert", task="sst2", seed=3, tokens=27, epoch=2, passes=0.5),
+    ScoreOrigin(MadeFor("tiny-bert", "0a", "sst2", ["bad", "good"]), seed=3, tokens=27, epoch=2, passes=0.5),
 )
 
 
@@ -110,7 +110,7 @@ def test_scores_of_an_unknown_origin_are_refused(tmp_path):
     arrays, metadata = read_arrays(path)
     del metadata["about"]["passes"]
     write_arrays(path, arrays, metadata)
-    with pytest.raises(ArtifactError, match=r"scores is damaged or of another kind \(.*'passes'\); delete it"):
+    with pytest.raises(ArtifactError, match=r"scores is damaged .* \(passes: Field required\); delete it"):
         read_scores(path)
 
 

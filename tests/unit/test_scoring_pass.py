@@ -14,6 +14,7 @@ from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import unit_costs
 from sensibert.models.gates import gated
+from sensibert.models.mask import MadeFor
 from sensibert.scoring.files import ScoreOrigin
 from sensibert.scoring.scoring_pass import mask_gradients, score
 
@@ -151,9 +152,9 @@ def test_the_scores_of_a_regression_are_finite():
 
 
 def test_the_files_hold_what_a_budget_needs_and_where_the_scores_come_from():
-    first, second = passes(epochs=2, seed=3, backbone="tiny-bert", task="sst2")
+    first, second = passes(epochs=2, seed=3, made_for=MadeFor("tiny-bert"))
     tokens = mean_length(EXAMPLES)
-    assert first.origin == ScoreOrigin("tiny-bert", "sst2", 3, tokens, epoch=1, passes=1)
+    assert first.origin == ScoreOrigin(MadeFor("tiny-bert"), 3, tokens, epoch=1, passes=1)
     assert second.origin == replace(first.origin, epoch=2, passes=2)
     model = load_backbone("tiny-bert", TASKS["sst2"], 3)
     for file in (first, second):

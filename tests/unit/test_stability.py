@@ -23,7 +23,7 @@ from sensibert.analysis.stability import (
 )
 from sensibert.config.params import parse_params
 from sensibert.errors import ArtifactError
-from sensibert.models.mask import ModuleKey
+from sensibert.models.mask import MadeFor, ModuleKey
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 from sensibert.scoring.ranking import make_mask
 
@@ -43,7 +43,7 @@ def scores(seed, noise=0.0):
 
 
 def score_file(run, **by_criterion):
-    return ScoreFile(by_criterion, COSTS, {}, {}, ScoreOrigin("any", "sst2", run.seed, 27, run.epoch, run.epoch))
+    return ScoreFile(by_criterion, COSTS, {}, {}, ScoreOrigin(MadeFor(task="sst2"), run.seed, 27, run.epoch, run.epoch))
 
 
 def mask_of(values, budget):

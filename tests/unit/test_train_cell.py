@@ -12,7 +12,7 @@ from sensibert.errors import MaskError, TuningError
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.models.cost import count
-from sensibert.models.mask import MaskOrigin
+from sensibert.models.mask import MadeFor, MaskOrigin
 from sensibert.models.slim import is_slim, slim
 from sensibert.scoring.ranking import make_mask
 from sensibert.training.attach import classifier_parameters
@@ -23,7 +23,7 @@ TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [{"input_ids": [2, 10 + row, 20, 3], "labels": row % 2, "idx": row} for row in range(8)]
 ONE_STEP = TrainingParams(epochs=1, batch_size=8, precision="fp32", warmup_fraction=0.0)
 OPTIONS = MethodParams(learning_rate=1e-3)
-ORIGIN = MaskOrigin("sst2", "sensitivity", 0.5, 0, "params", {}, scoring_passes=1.5)
+ORIGIN = MaskOrigin(MadeFor(task="sst2"), "sensitivity", 0.5, 0, "params", {}, scoring_passes=1.5)
 
 
 def new_model():

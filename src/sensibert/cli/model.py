@@ -107,6 +107,9 @@ def compress(
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model; --budget is then ignored.")
     ] = None,
+    any_origin: Annotated[
+        bool, typer.Option("--any-origin", help="Take scores or a mask that another model or task was scored for.")
+    ] = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
@@ -146,7 +149,15 @@ def compress(
     with holding(out):
         task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
         evidence = flow.compress_model(
-            task, dataset, audit, recipe, out, scores=given_scores, mask=given_mask, say=typer.echo
+            task,
+            dataset,
+            audit,
+            recipe,
+            out,
+            scores=given_scores,
+            mask=given_mask,
+            any_origin=any_origin,
+            say=typer.echo,
         )
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
 
@@ -179,7 +190,7 @@ def score_command(
     from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
     from sensibert.models.subject import Subject
     from sensibert.scoring.files import write_scores
-    from sensibert.scoring.scoring_pass import score
+    from sensibert.scoring.scoring_pass import score_subject
 
     check_output(out, overwrite=overwrite, inputs=_given(model, train, validation))
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
@@ -187,16 +198,7 @@ def score_command(
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
     task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
     subject = Subject(task, dataset, backbone, trust_remote_code)
-    *_, scores = score(
-        subject.new_model(seed),
-        subject.train,
-        subject.tokenizer,
-        settings,
-        seed=seed,
-        precision=number_format,
-        backbone=model,
-        task=task.name,
-    )
+    *_, scores = score_subject(subject, settings, seed=seed, precision=number_format)
     write_scores(out, scores)
     typer.echo(f"the scores of {', '.join(scores.scores)} are in {out}")
 
@@ -233,7 +235,7 @@ def mask(
         from sensibert.models.backbones import load_backbone
 
         # Any classifier: it is only timed. The name of the backbone comes from the file.
-        model = load_backbone(content.origin.backbone, TASKS["sst2"], 0, trust_remote_code=trust_remote_code)
+        model = load_backbone(content.origin.made_for.backbone, TASKS["sst2"], 0, trust_remote_code=trust_remote_code)
         table = measure_table(model, batch_size=1, tokens=content.origin.tokens, round_to=round_to)
     made = mask_for(content, criterion, budget, budget_kind, latency=table, **options)
     write_mask(out, made)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -107,6 +109,15 @@ def prunable_modules(model: PreTrainedModel) -> dict[ModuleKey, PrunableModule]:
             key = ModuleKey(index, group)
             modules[key] = PrunableModule(key, layer, anatomy, _shape(layer, anatomy, group))
     return modules
+
+
+def hash_weights(model: PreTrainedModel) -> str:
+    """SHA-256 of the prunable weights, layer by layer: equal for equal models, whatever their classifiers."""
+    digest = hashlib.sha256()
+    for module in prunable_modules(model).values():
+        for linear in (*module.input_projections.values(), module.output_projection):
+            digest.update(linear.weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def costs_of(model: PreTrainedModel) -> dict[ModuleKey, int]:

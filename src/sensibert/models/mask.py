@@ -5,14 +5,14 @@ Pure numpy.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from sensibert.errors import MaskError
-from sensibert.io import array_file, read_arrays, write_arrays
+from sensibert.io import array_file, parse_record, read_arrays, write_arrays
 from sensibert.results import Passes
 
 
@@ -64,10 +64,33 @@ SINGLE = Shape(1, 1)
 
 
 @dataclass(frozen=True)
+class MadeFor:
+    """The model and the task that scores were made for, and a mask that was cut from them."""
+
+    backbone: str = ""
+    """Its name; for people."""
+    weights: str = ""
+    """SHA-256 of its prunable weights (`anatomy.hash_weights`): what tells two models apart."""
+    task: str = ""
+    labels: list[str] = field(default_factory=list)
+    """The names of the classes; empty for a regression."""
+
+    def difference(self, other: MadeFor) -> str:
+        """What another model or task has that is not the same, for a message; empty if nothing."""
+        if self.weights != other.weights:
+            return f"the backbone {self.backbone!r}, whose weights are not those of {other.backbone!r}"
+        if self.task != other.task:
+            return f"the task {self.task!r}, not {other.task!r}"
+        if self.labels != other.labels:
+            return f"the labels {', '.join(self.labels)}, not {', '.join(other.labels)}"
+        return ""
+
+
+@dataclass(frozen=True)
 class MaskOrigin:
     """Where a mask comes from."""
 
-    task: str
+    made_for: MadeFor
     method: str
     """The criterion whose scores were cut, or the procedure that chose the dimensions."""
     budget: float
@@ -163,5 +186,5 @@ def read_mask(path: Path) -> Mask:
         tensors, metadata = read_arrays(path)
         keep = {ModuleKey.parse(key): values.astype(bool) for key, values in tensors.items()}
         costs = by_module(metadata["costs"])
-        origin = MaskOrigin(**metadata["about"]) if metadata["about"] else None
+        origin = parse_record(metadata["about"], MaskOrigin) if metadata["about"] else None
     return Mask(dict(sorted(keep.items())), costs, origin)

@@ -13,7 +13,9 @@ from sensibert.compute.hardware import best_device
 from sensibert.config.settings import ModelParams
 from sensibert.data.encoding import Example, encode
 from sensibert.data.tasks import Task
+from sensibert.models.anatomy import hash_weights
 from sensibert.models.backbones import check_length, load_backbone, load_tokenizer
+from sensibert.models.mask import MadeFor
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Subject:
     def splits(self, names: Sequence[str]) -> dict[str, list[Example]]:
         """The examples of several splits."""
         return {name: self.examples(name) for name in names}
+
+    def made_for(self, model: PreTrainedModel) -> MadeFor:
+        """What scores of a new model are made for; its weights must not have been trained since."""
+        return MadeFor(self.settings.backbone, hash_weights(model), self.task.name, list(self.task.label_names))
 
     def new_model(self, seed: int) -> PreTrainedModel:
         """The backbone on the best device, with a classifier that the seed draws."""

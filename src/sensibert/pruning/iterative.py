@@ -120,6 +120,6 @@ def _scores(model: PreTrainedModel, context: PruningContext) -> ScoreFile:
         seed=context.seed,
         precision=context.training.precision,
         criteria=[context.criterion],
-        task=context.scores.origin.task,
+        made_for=context.scores.origin.made_for,
     )
     return scores

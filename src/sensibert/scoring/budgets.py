@@ -171,7 +171,7 @@ def mask_for(
             keep = ranking.cut(budget)
     mask = Mask(keep, scores.costs)
     origin = MaskOrigin(
-        scores.origin.task,
+        scores.origin.made_for,
         criterion,
         budget,
         scores.origin.seed,

@@ -9,8 +9,8 @@ import numpy as np
 
 from sensibert.config.methods import METHODS
 from sensibert.errors import ArtifactError
-from sensibert.io import array_file, read_arrays, write_arrays
-from sensibert.models.mask import ModuleKey, Modules, Shape, UnitCosts, by_module, named
+from sensibert.io import array_file, parse_record, read_arrays, write_arrays
+from sensibert.models.mask import MadeFor, ModuleKey, Modules, Shape, UnitCosts, by_module, named
 from sensibert.results import Passes
 
 
@@ -18,8 +18,7 @@ from sensibert.results import Passes
 class ScoreOrigin:
     """Where scores come from."""
 
-    backbone: str
-    task: str
+    made_for: MadeFor
     seed: int
     tokens: int
     """Mean length of the training texts, rounded up."""
@@ -103,6 +102,6 @@ def read_scores(path: Path) -> ScoreFile:
             name: UnitCosts(by_module(unit["per_dimension"]), int(unit["dense"]))
             for name, unit in metadata["units"].items()
         }
-        origin = ScoreOrigin(**metadata["about"])
+        origin = parse_record(metadata["about"], ScoreOrigin)
     ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
     return ScoreFile(ordered, costs, dict(sorted(grains.items())), units, origin)

@@ -24,7 +24,8 @@ from sensibert.errors import DivergedError
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.cost import unit_costs
 from sensibert.models.gates import gated
-from sensibert.models.mask import ModuleKey, Modules
+from sensibert.models.mask import MadeFor, ModuleKey, Modules
+from sensibert.models.subject import Subject
 from sensibert.scoring.criteria.base import Criterion
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 
@@ -40,8 +41,7 @@ def score(
     seed: int,
     precision: Precision = "auto",
     criteria: Sequence[str] = names("criterion"),
-    backbone: str = "",
-    task: str = "",
+    made_for: MadeFor = MadeFor(),  # noqa: B008 (frozen)
 ) -> Iterator[ScoreFile]:
     """Score the dimensions of a model; yields the scores after each epoch.
 
@@ -53,8 +53,7 @@ def score(
         seed: Decides the sample, the order of the data and dropout.
         precision: Number format of the matrix products.
         criteria: What to score by. If none of them reads data, there is no pass, and one score file comes out.
-        backbone: Recorded in the score file.
-        task: Recorded too.
+        made_for: Recorded in the score files.
 
     Yields:
         All that any budget needs. There is no learning rate schedule, so the scores after the first epoch do not
@@ -75,8 +74,22 @@ def score(
     for epoch in epochs:
         found = {name: {key: of_module.scores() for key, of_module in by.items()} for name, by in watching.items()}
         _refuse_divergence(found, settings)
-        origin = ScoreOrigin(backbone, task, seed, tokens, epoch, epoch * len(sample) / len(examples))
+        origin = ScoreOrigin(made_for, seed, tokens, epoch, epoch * len(sample) / len(examples))
         yield ScoreFile(found, costs, grains, units, origin)
+
+
+def score_subject(
+    subject: Subject,
+    settings: ScoringParams,
+    *,
+    seed: int,
+    precision: Precision = "auto",
+    criteria: Sequence[str] = names("criterion"),
+) -> Iterator[ScoreFile]:
+    """Score the backbone of a subject on its training data; as `score`, which says what comes out."""
+    model = subject.new_model(seed)
+    given = model, subject.train, subject.tokenizer, settings
+    return score(*given, seed=seed, precision=precision, criteria=criteria, made_for=subject.made_for(model))
 
 
 def _refuse_divergence(found: dict[str, Modules], settings: ScoringParams) -> None:

@@ -23,7 +23,7 @@ from sensibert.data.encoding import Example, draw, evaluation_batches, mean_leng
 from sensibert.errors import MaskError
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.cost import unit_costs
-from sensibert.models.mask import Mask, MaskOrigin, ModuleKey
+from sensibert.models.mask import MadeFor, Mask, MaskOrigin, ModuleKey
 from sensibert.models.slim import slim
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal
@@ -63,7 +63,7 @@ def prune_model(
     *,
     kind: str = "macs",
     precision: Precision = "auto",
-    task: str = "",
+    made_for: MadeFor = MadeFor(),  # noqa: B008 (frozen)
 ) -> PrunedModel:
     """Prune a fine-tuned text model with a sample of its training data.
 
@@ -77,7 +77,7 @@ def prune_model(
         seed: Draws the sample.
         kind: One of `KINDS`: what the budget is a fraction of.
         precision: Number format of the matrix products.
-        task: Recorded in the mask.
+        made_for: Recorded in the mask.
 
     Raises:
         MaskError: the kind is unknown, or the budget is out of range or too small.
@@ -106,8 +106,8 @@ def prune_model(
     )
     keep, searched_loss, rearranged_loss = _rearranged(found, gradients)
     mask = Mask({key: by_dimension(keep[key], module) for key, module in modules.items()}, costs_of(model))
-    predicted = predict(mask, units)
-    mask = replace(mask, origin=MaskOrigin(task, "kwon", budget, seed, kind, predicted, len(sample) / len(examples)))
+    predicted, passes = predict(mask, units), len(sample) / len(examples)
+    mask = replace(mask, origin=MaskOrigin(made_for, "kwon", budget, seed, kind, predicted, passes))
     small = slim(model, mask)
     return PrunedModel(small, mask, searched_loss, rearranged_loss, rescale(model, small, batches, precision))
 
@@ -121,7 +121,7 @@ def prune(context: PruningContext) -> Pruned:
         *given,
         kind=context.masking.budget_kind,
         precision=context.training.precision,
-        task=context.scores.origin.task,
+        made_for=context.scores.origin.made_for,
     )
     assert found.mask.origin is not None
     passes = context.passes(found.mask.origin.scoring_passes)
