@@ -42,12 +42,11 @@ from sensibert.deploy.vocabulary import coverage, trim_vocabulary
 from sensibert.errors import MaskError, SensibertError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import claim_scratch, read_record, replacing, write_record
+from sensibert.io import claim_scratch, mark, read_record, replacing, write_record
 from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask, write_mask
 from sensibert.models.subject import Subject
-from sensibert.places import mark
 from sensibert.report.card import write_card
 from sensibert.results import Evidence, History, Result
 from sensibert.scoring.budgets import mask_for

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
+MARK = ".sensibert.json"
+"""File in every folder that a command leaves: it says that the folder may be replaced (`places.check_output`)."""
+
+MADE_BY = "made_by"
+"""Its key, also in JSON files: the command."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -42,6 +48,16 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def mark(folder: Path, command: str) -> None:
+    """Write into a folder which command made it."""
+    write_json(folder / MARK, {MADE_BY: f"sensibert {command}"})
+
+
+def marked(content: dict[str, object], command: str) -> dict[str, object]:
+    """The content of a JSON file, with the command that made it."""
+    return {MADE_BY: f"sensibert {command}", **content}
 
 
 def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:

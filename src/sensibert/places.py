@@ -13,34 +13,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sensibert.errors import ArtifactError, PlaceError
-from sensibert.io import read_arrays, read_json, write_json
+from sensibert.io import MADE_BY, MARK, read_arrays, read_json, write_json
 
-MARK = ".sensibert.json"
-"""File in every folder that a command leaves: it says that the folder may be replaced."""
-
-_MADE_BY = "made_by"
 _LONGEST_NAME = 230
 """Bytes of a name: file systems allow 255, and work folders beside a result have a longer one."""
 
 
-def mark(folder: Path, command: str) -> None:
-    """Write into a folder which command made it."""
-    write_json(folder / MARK, {_MADE_BY: f"sensibert {command}"})
-
-
-def marked(content: dict[str, object], command: str) -> dict[str, object]:
-    """The content of a JSON file, with the command that made it."""
-    return {_MADE_BY: f"sensibert {command}", **content}
-
-
-def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (), marker: str = MARK) -> None:
+def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> None:
     """Refuse a place that a result must not or cannot be written to.
 
     Args:
         out: The file or folder to be made.
         overwrite: Whether an earlier result there may be replaced.
         inputs: What the command reads; names of data sets and backbones on the hub do not count.
-        marker: File that is in every folder that the command makes.
 
     Raises:
         PlaceError: the place is in use, is not this program's to replace, holds an input, or cannot be written.
@@ -55,7 +40,7 @@ def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (
     if place.exists() or out.is_symlink():
         if not overwrite:
             raise PlaceError(f"--out {out} is already there; --overwrite replaces it if a command of sensibert made it")
-        if not _is_ours(place, marker):
+        if not _is_ours(place):
             raise PlaceError(f"--out {out}: --overwrite replaces only what sensibert made, and this it did not make")
     _refuse_unwritable(out, place)
 
@@ -110,11 +95,10 @@ def _refuse_input(out: Path, place: Path, given: Path) -> None:
         raise PlaceError(f"--out {out} is inside what the command reads ({given}); name a place outside it")
 
 
-def _is_ours(place: Path, marker: str) -> bool:
+def _is_ours(place: Path) -> bool:
     """Whether a command of this program made what is at a place."""
     if place.is_dir():
-        left = place / marker
-        return not any(place.iterdir()) or (_says_so(left) if marker == MARK else left.is_file())
+        return not any(place.iterdir()) or _says_so(place / MARK)
     if place.suffix == ".safetensors":
         try:
             read_arrays(place)
@@ -129,7 +113,7 @@ def _says_so(file: Path) -> bool:
         content = read_json(file)
     except ArtifactError:
         return False
-    return isinstance(content, dict) and str(content.get(_MADE_BY, "")).startswith("sensibert ")
+    return isinstance(content, dict) and str(content.get(MADE_BY, "")).startswith("sensibert ")
 
 
 def _refuse_unwritable(out: Path, place: Path) -> None:

@@ -141,13 +141,8 @@ def test_a_backbone_or_tokenizer_that_is_not_there(tree):
 def test_a_model_that_is_not_whole(tree):
     tree.repro(FINETUNE)
     folder = tree.data / "models" / "sst2-sensitivity-0.5-0"
-    for name, message in (
-        ("tokenizer.json", "has no vocabulary"),
-        ("model.safetensors", "cannot load 'data/tiny/models/sst2-sensitivity-0.5-0'"),
-        ("config.json", "data/tiny/models/sst2-sensitivity-0.5-0 holds no model: config.json is missing"),
-    ):
-        (folder / name).unlink()
-        assert message in tree.fail(*stage("evaluate"))
+    (folder / "model.safetensors").unlink()
+    assert "cannot load 'data/tiny/models/sst2-sensitivity-0.5-0'" in tree.fail(*stage("evaluate"))
     assert not (tree.data / "results").exists()
     assert tree.repro(FINETUNE) == set(), "DVC restores it"
 
@@ -161,13 +156,12 @@ def test_a_full_disk(tree):
     assert "the disk is full" in output
     assert files(tree) == before
 
-    tree.set_params(seeds=[1])
-    cell = (*CELL[:-1], "1")
-    tree.repro("mask@sst2-sensitivity-0.5-1")
-    output = tree.fail(*stage("finetune", *cell), preexec_fn=small_files_only(60_000))
+    tree.repro(FINETUNE)
+    before = files(tree)
+    output = tree.fail(*stage("finetune"), preexec_fn=small_files_only(60_000))
     assert "the disk is full" in output
-    assert not (tree.data / "models" / "sst2-sensitivity-0.5-1").exists()
-    assert tree.repro("finetune@sst2-sensitivity-0.5-1") == {"finetune@sst2-sensitivity-0.5-1"}
+    assert files(tree) == before
+    assert tree.repro(FINETUNE) == set()
 
 
 def test_a_killed_run_goes_on_to_the_same_model(tree):

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from sensibert.config.method_settings import LayerParams, MethodParams
 from sensibert.config.settings import TrainingParams
@@ -123,3 +124,13 @@ def test_a_saved_model_comes_back_with_its_tokenizer(tmp_path):
     assert load_tokenizer(str(tmp_path / "model"))("a film")["input_ids"] == TOKENIZER("a film")["input_ids"]
     assert not (tmp_path / "model" / "of an earlier run").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_saved_tokenizer_does_not_say_whether_a_hub_could_be_reached(tmp_path):
+    saved = []
+    for offline in (False, True):
+        save_model(new_model(), TOKENIZER, tmp_path / "backbone")
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "backbone", local_files_only=offline)
+        save_model(new_model(), tokenizer, tmp_path / "model")
+        saved.append({path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()})
+    assert saved[0] == saved[1]

@@ -9,7 +9,8 @@ import typer
 
 from sensibert.cli.app import app
 from sensibert.errors import ParamsError
-from sensibert.places import check_output, holding, mark, marked
+from sensibert.io import mark, marked
+from sensibert.places import check_output, holding
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -342,6 +343,7 @@ def export(
     text_pair: TextPairColumn = None,
     max_length: MaxLength = 128,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="Largest difference of a logit.")] = 1e-4,
+    overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Export a model to ONNX, and check it against PyTorch on real texts.
@@ -355,7 +357,7 @@ def export(
 
     if to != "onnx":
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
-    check_output(out, overwrite=True, inputs=_given(folder, data), marker="export.json")
+    check_output(out, overwrite=overwrite, inputs=_given(folder, data))
     model = load_model(folder, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     check_length(model.config, max_length)

@@ -68,7 +68,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     """Save a model with its tokenizer; the folder appears whole or not at all, and names no code but our own."""
     # What the backbone's folder named is not brought along; a slim class adds its own module as it is saved.
     vars(model.config).pop("auto_map", None)
-    tokenizer.init_kwargs.pop("auto_map", None)
+    for name in ("auto_map", "local_files_only"):  # the second says whether a hub could be reached
+        tokenizer.init_kwargs.pop(name, None)
     with replacing(folder) as beside:
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)

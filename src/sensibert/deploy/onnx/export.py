@@ -40,7 +40,7 @@ from sensibert.data.tasks import Task
 from sensibert.deploy.onnx import onnx_predict
 from sensibert.errors import ExportError
 from sensibert.evaluation.evaluate import metrics_of, predict
-from sensibert.io import replacing, write_json
+from sensibert.io import mark, replacing, write_json
 
 OPSET = 20
 """The first with Gelu; ONNX Runtime reads it since 1.17."""
@@ -159,6 +159,7 @@ def export_onnx(
         write_json(beside / "config.json", _settings(model, tokenizer, max_length))
         shutil.copyfile(onnx_predict.__file__, beside / "predict.py")
         write_json(beside / REPORT_FILE, asdict(report))
+        mark(beside, "export")
     return report
 
 
