@@ -14,6 +14,7 @@ from sensibert.data.tasks import TASKS
 
 Source = Literal["hub", "local", "pydocs"]
 Precision = Literal["auto", "fp32", "bf16"]
+Pooling = Literal["auto", "pooler", "cls", "mean"]
 Allocation = Literal["global", "per_group", "per_layer"]
 RankBy = Literal["score", "score_per_parameter"]
 BudgetKind = Literal["params", "macs", "size"]
@@ -82,6 +83,9 @@ class ModelParams(Section):
     """`minilm-l6`, `tiny-bert`, a local directory or a hub id."""
     max_length: Annotated[int, Field(ge=8)] = 128
     """Longer texts are cut at this number of tokens."""
+    pooling: Pooling = "auto"
+    """What the classifier sees of a text: `pooler` is the stock head of the architecture, `cls` the hidden state of the
+    first token, `mean` the mean over all tokens; `auto` takes what the backbone was trained for (`models.heads`)."""
 
 
 class ScoringParams(Section):

@@ -136,8 +136,8 @@ def module_names(model: PreTrainedModel) -> dict[nn.Module, str]:
 
 
 def is_classifier(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter is after the encoder, in the new classification head."""
-    return not name.startswith(f"{model.base_model_prefix}.")
+    """Whether a parameter is in the new classification head: after the encoder, or in a pooler that is new as well."""
+    return not name.startswith(f"{model.base_model_prefix}.") or name in getattr(model, "new_parameters", ())
 
 
 def _shape(layer: nn.Module, anatomy: Anatomy, group: str) -> Shape:

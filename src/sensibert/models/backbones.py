@@ -25,9 +25,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from sensibert.config.settings import Pooling
 from sensibert.data.tasks import Task
 from sensibert.errors import BackboneError
 from sensibert.models.anatomy import is_classifier
+from sensibert.models.heads import choose_pooling, give_head
 from sensibert.models.modeling_slim import SLIM_PREFIX
 
 MINILM = "minilm-l6"
@@ -54,10 +56,17 @@ def load_tokenizer(backbone: str, *, trust_remote_code: bool = False) -> PreTrai
     return tokenizer
 
 
-def load_backbone(backbone: str, task: Task, seed: int, *, trust_remote_code: bool = False) -> PreTrainedModel:
+def load_backbone(
+    backbone: str, task: Task, seed: int, *, pooling: Pooling = "auto", trust_remote_code: bool = False
+) -> PreTrainedModel:
     """A backbone with a classifier for the task: a new one, unless the backbone already classifies these labels.
 
-    `seed` decides the initial weights of a new classifier.
+    Args:
+        backbone: The embedded default, a local directory, or a hub id.
+        task: Its labels.
+        seed: Decides the initial weights of a new classifier.
+        pooling: What the classifier sees; a backbone that already classifies these labels keeps its own with `auto`.
+        trust_remote_code: Whether code that the backbone's folder brings may run.
 
     Raises:
         BackboneError: the backbone cannot be found or its weights are not the published ones.
@@ -68,7 +77,9 @@ def load_backbone(backbone: str, task: Task, seed: int, *, trust_remote_code: bo
         _quiet()
         config = _tiny_config(vocabulary=len(load_tokenizer(TINY)))
         config.update(labels)
-        return AutoModelForSequenceClassification.from_config(config)
+        model = AutoModelForSequenceClassification.from_config(config)
+        give_head(model, choose_pooling(pooling, model, None, ()), seed)
+        return model
     # The backbone may hold a classifier for other labels: it is left out.
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
     options["trust_remote_code"] = trust_remote_code
@@ -76,9 +87,14 @@ def load_backbone(backbone: str, task: Task, seed: int, *, trust_remote_code: bo
     left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
         raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
-    is_foreign = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
-    if is_foreign and not classifies(backbone, task):
+    is_trained = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
+    is_classifier_of_task = is_trained and classifies(backbone, task)
+    if is_classifier_of_task and pooling == "auto":
+        return model
+    if is_trained and not is_classifier_of_task:
         _renew_classifier(model, seed)
+    model.new_parameters = frozenset(name for name in left_out if ".pooler." in name)
+    give_head(model, choose_pooling(pooling, model, str(_source(backbone)), left_out), seed)
     return model
 
 
@@ -161,7 +177,7 @@ def _renew_classifier(model: PreTrainedModel, seed: int) -> None:
 
 
 def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **options: Any) -> Any:
-    source = _minilm_folder() if backbone == MINILM else Path(backbone)
+    source = _source(backbone)
     if source.is_dir() and loader is not AutoTokenizer and not (source / "config.json").is_file():
         raise BackboneError(f"{backbone!r} is a directory without a model: config.json is missing. {_ALLOWED}")
     _quiet()
@@ -175,6 +191,10 @@ def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **op
             ) from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"cannot load {backbone!r}: {reason}. {_ALLOWED}") from error
+
+
+def _source(backbone: str) -> Path:
+    return _minilm_folder() if backbone == MINILM else Path(backbone)
 
 
 def _foreign_code(folder: Path) -> str:

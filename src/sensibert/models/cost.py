@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from sensibert.models.anatomy import PrunableModule, layers_of, prunable_modules
 from sensibert.models.mask import UnitCosts
-from sensibert.models.slim import dense_class, dense_config
+from sensibert.models.slim import dense_config
 from sensibert.results import ModelSize
 
 
@@ -50,7 +50,7 @@ def prunable_parameters(model: PreTrainedModel) -> int:
 def dense_skeleton(model: PreTrainedModel) -> PreTrainedModel:
     """The dense model of a slim one, without memory or values: what its config would build without a mask."""
     with torch.device("meta"):
-        return dense_class(model)(dense_config(model))
+        return type(model)(dense_config(model))
 
 
 def macs(model: PreTrainedModel, tokens: int) -> int:

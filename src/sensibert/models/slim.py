@@ -53,20 +53,12 @@ def is_slim(model: PreTrainedModel) -> bool:
     return bool(model.config.model_type.startswith(SLIM_PREFIX))
 
 
-def dense_class(model: PreTrainedModel) -> type[PreTrainedModel]:
-    """The class of the dense model that a slim one was cut from; a dense model's own."""
-    return type(model).__mro__[1] if is_slim(model) else type(model)
-
-
 def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
-    """The config of the dense model that a slim one was cut from; a dense model's own."""
-    if not is_slim(model):
-        return model.config
-    content = model.config.to_dict()
-    for name in ("model_type", "slim_linears", "slim_attributes", "adapters", "auto_map"):
-        content.pop(name, None)
-    stock: type[PreTrainedConfig] = type(model.config).__mro__[1]
-    return stock.from_dict(content)
+    """The config of the dense model that a slim one was cut from; a dense model's own. The head is the same."""
+    config = copy.deepcopy(model.config)
+    if is_slim(model):
+        config.slim_linears, config.slim_attributes, config.adapters = {}, {}, {}
+    return config
 
 
 def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:

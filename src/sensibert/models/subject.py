@@ -57,6 +57,7 @@ class Subject:
     def new_model(self, seed: int) -> PreTrainedModel:
         """The backbone on the best device, with a classifier that the seed draws."""
         trust = self.trust_remote_code
-        model = load_backbone(self.settings.backbone, self.task, seed, trust_remote_code=trust)
+        given = self.settings.backbone, self.task, seed
+        model = load_backbone(*given, pooling=self.settings.pooling, trust_remote_code=trust)
         check_length(model.config, self.settings.max_length)
         return model.to(best_device())  # type: ignore[arg-type]
