@@ -239,3 +239,13 @@ for kind in ("params", "macs", "size"):
 assert not sys.modules.keys() & {{"torch", "transformers", "pandas", "scipy", "datasets"}}
 """
     subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_control_costs_what_the_criterion_costs_whose_shapes_it_has(kind):
+    model = mask_for(SCORES, "sensitivity", 0.8, kind, latency=table())
+    control = mask_for(SCORES, "random_in_shapes", 0.8, kind, latency=table())
+    assert control.shapes() == model.shapes()
+    assert not equal(control, model)
+    assert control.origin == replace(model.origin, method="random_in_shapes")
+    assert control.origin.scoring_passes == 1.5, "the shapes took a pass"

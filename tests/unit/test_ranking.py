@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensibert.errors import MaskError
 from sensibert.models.mask import SINGLE, Mask, ModuleKey, Shape
-from sensibert.scoring.ranking import ALLOCATIONS, RANKINGS, Ranking, make_mask
+from sensibert.scoring.ranking import ALLOCATIONS, RANKINGS, Ranking, best_in_shapes, make_mask
 
 FRACTIONS = st.sampled_from([0.0, 0.05, 0.3])
 OPTIONS = st.fixed_dictionaries({"allocation": st.sampled_from(ALLOCATIONS), "rank_by": st.sampled_from(RANKINGS)})
@@ -332,3 +332,19 @@ def test_a_budget_below_one_dimension_per_module_is_refused():
         make_mask(SCORES, COSTS, 0.05, allocation="per_layer")
     with pytest.raises(MaskError, match=r"already takes 0.6000"):
         make_mask(SCORES, COSTS, 0.5, min_keep_fraction=0.6)
+
+
+@given(models(), st.integers(0, 2**32 - 1), budgets)
+def test_a_control_keeps_the_shapes_that_another_criterion_has_and_the_best_within_them(model, seed, budget):
+    scores, costs = model
+    assume(budget >= Ranking(scores, costs).least_budget)
+    shapes = make_mask(scores, costs, budget).shapes()
+    generator = np.random.default_rng(seed)
+    others = {key: generator.random(values.shape, dtype=np.float32) for key, values in scores.items()}
+    kept = Mask(best_in_shapes(others, shapes), costs)
+    assert kept.shapes() == shapes
+    for key, values in others.items():
+        heads, size = shapes[key]
+        best_of_heads = -np.sort(-values, axis=1)[:, :size].sum(axis=1)
+        assert values[kept.keep[key]].sum() == pytest.approx(np.sort(best_of_heads)[-heads:].sum(), rel=1e-5)
+    assert equal(Mask(best_in_shapes(scores, shapes), costs), make_mask(scores, costs, budget))

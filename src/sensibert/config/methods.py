@@ -21,8 +21,9 @@ from sensibert.config.method_settings import (
 )
 from sensibert.config.section import Section
 
-Kind = Literal["criterion", "procedure", "tuning", "peft"]
-"""`criterion`: scores the dimensions; the mask is cut once and the slim model fine-tuned once. `procedure`: prunes to
+Kind = Literal["criterion", "control", "procedure", "tuning", "peft"]
+"""`criterion`: scores the dimensions; the mask is cut once and the slim model fine-tuned once. `control`: keeps as
+many dimensions of each module as one criterion does, but the best by another one. `procedure`: prunes to
 a budget in a way of its own. `tuning`: fine-tunes the dense model. `peft`: fine-tunes as many parameters of the dense
 model as a budget allows."""
 
@@ -43,6 +44,8 @@ class Method:
     """Its settings in params.yaml, below `methods`."""
     criterion: str | None = None
     """The criterion whose scores it cuts by; None if it does not cut by scores."""
+    shapes_of: str | None = None
+    """The criterion whose cut says how much of each module stays; None if it is its own."""
     reads_data: bool = True
     """Whether its scores need a pass over the training data; only criteria use this."""
     trains_biases: bool = False
@@ -55,7 +58,9 @@ class Method:
     @property
     def budget(self) -> Literal["kept", "trained"] | None:
         """What its budget is a fraction of: the prunable parameters that are kept, the backbone's that train."""
-        return "kept" if self.kind in ("criterion", "procedure") else "trained" if self.kind == "peft" else None
+        if self.kind == "peft":
+            return "trained"
+        return None if self.kind == "tuning" else "kept"
 
     @property
     def implementation(self) -> Any:
@@ -66,6 +71,12 @@ class Method:
 
 def _criterion(name: str, path: str, title: str, *, reads_data: bool = True) -> Method:
     return Method(name, "criterion", f"scoring.criteria.{path}", title, criterion=name, reads_data=reads_data)
+
+
+def _control(criterion: str, shapes_of: str) -> Method:
+    name, title = f"{criterion}_in_shapes", f"{criterion}, {shapes_of}'s shapes"
+    path = "scoring.ranking:best_in_shapes"
+    return Method(name, "control", path, title, criterion=criterion, shapes_of=shapes_of)
 
 
 def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
@@ -92,6 +103,8 @@ _ROWS = (
     _criterion("fisher", "fisher:Fisher", "Fisher"),
     _criterion("magnitude", "magnitude:Magnitude", "magnitude", reads_data=False),
     _criterion("random", "random:Random", "random", reads_data=False),
+    _control("magnitude", shapes_of="sensitivity"),
+    _control("random", shapes_of="sensitivity"),
     Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
     _iterative("magnitude"),
     _iterative("sensitivity"),
@@ -119,3 +132,9 @@ METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
 def names(*kinds: Kind) -> tuple[str, ...]:
     """The methods of some kinds, in the order of the registry."""
     return tuple(name for name, method in METHODS.items() if method.kind in kinds)
+
+
+def shaping_criterion(name: str) -> str:
+    """The criterion whose cut says how much of each module stays: for a control another one, else the one itself."""
+    method = METHODS.get(name)
+    return (method and method.shapes_of) or name

@@ -19,7 +19,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.section import Section, Unique, validate
 from sensibert.config.settings import (
     Budget,
-    CriterionName,
+    CutName,
     DataParams,
     DeploymentParams,
     LayerRankingParams,
@@ -59,7 +59,7 @@ class Params(Section):
     profile: Annotated[str, Field(pattern=PROFILE_NAME)]
     tasks: Annotated[list[TaskName], Unique, Field(min_length=1)]
     seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
-    criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)]
+    criteria: Annotated[list[CutName], Unique, Field(min_length=1)]
     budgets: Annotated[list[Budget], Unique, Field(min_length=1)]
     pruning: Annotated[list[PruningName], Unique] = []
     """Procedures that prune to the same budgets in other ways than scoring once and fine-tuning once."""

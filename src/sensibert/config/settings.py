@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from sensibert.config.methods import names
+from sensibert.config.methods import names, shaping_criterion
 from sensibert.config.section import Section, Unique, one_of
 from sensibert.data.tasks import TASKS
 
@@ -44,6 +44,7 @@ def _is_a_fraction(value: float) -> float:
 
 TaskName = Annotated[str, one_of("task", TASKS)]
 CriterionName = Annotated[str, one_of("criterion", names("criterion"))]
+CutName = Annotated[str, one_of("criterion", names("criterion", "control"))]
 PruningName = Annotated[str, one_of("pruning procedure", names("procedure"))]
 TuningName = Annotated[str, one_of("tuning method", names("tuning"))]
 PeftName = Annotated[str, one_of("method with a budget of trained parameters", names("peft"))]
@@ -118,8 +119,11 @@ class RankingParams(Section):
     """Factor of the attention scores, to shift the balance between attention and feed-forward."""
 
     def options(self, criterion: str) -> dict[str, Any]:
-        """How the scores of a criterion become a mask: the keyword arguments of `scoring.budgets.mask_for`."""
-        rank_by = self.rank_by.get(criterion, "score")
+        """How the scores of a criterion become a mask: the keyword arguments of `scoring.budgets.mask_for`.
+
+        Those of a control are the ones of the criterion whose shapes it has.
+        """
+        rank_by = self.rank_by.get(shaping_criterion(criterion), "score")
         names = ("allocation", "min_keep_fraction", "round_to", "attention_weight")
         return {name: getattr(self, name) for name in names} | {"rank_by": rank_by}
 
@@ -224,6 +228,6 @@ class DeploymentParams(Section):
     """The part of the grid whose models are exported and timed, at every budget; nothing where `tasks` is empty."""
 
     tasks: Annotated[list[TaskName], Unique] = []
-    criteria: Annotated[list[CriterionName], Unique] = []
+    criteria: Annotated[list[CutName], Unique] = []
     tuning: Annotated[list[TuningName], Unique] = []
     seeds: Annotated[list[Seed], Unique] = []

@@ -39,7 +39,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2)))
 _INK = "#222222"
 _MUTED = "#666666"
-_PRUNED = names("criterion", "procedure")
+_PRUNED = names("criterion", "control", "procedure")
 _DENSE = tuple(name for name in names("tuning", "peft") if name != REFERENCE_TUNING)
 _NAME_OFFSET = 14
 """Points between the panel and the names of its lines."""
@@ -177,7 +177,7 @@ def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: floa
         markeredgecolor="white",
         markeredgewidth=0.7,
         linewidth=1.8,
-        linestyle="-" if METHODS[criterion].kind == "criterion" else "--",
+        linestyle={"criterion": "-", "control": ":"}.get(METHODS[criterion].kind, "--"),
         elinewidth=1.1,
         capsize=2.5,
         zorder=3,

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from sensibert.config.methods import METHODS, shaping_criterion
 from sensibert.errors import ArtifactError, MaskError
 from sensibert.models.mask import Mask, MaskOrigin, ModuleKey, Modules, Shape, UnitCosts, shapes_of
 from sensibert.scoring.files import ScoreFile
-from sensibert.scoring.ranking import Ranking, check_budget
+from sensibert.scoring.ranking import Ranking, best_in_shapes, check_budget
 
 KINDS = {
     "params": "the prunable parameters",
@@ -141,7 +142,7 @@ def mask_for(
 
     Args:
         scores: The score file of the model.
-        criterion: The one whose scores count.
+        criterion: The one whose scores count, or a control, which keeps the shapes that another one's cut has.
         budget: The fraction that may be kept, in (0, 1], of what `KINDS` says.
         kind: One of `KINDS`.
         latency: Measured times of the model, needed by the kind `latency` and used to predict for any kind.
@@ -157,7 +158,8 @@ def mask_for(
         ArtifactError: the score file lacks the criterion or the unit of this kind.
     """
     check_budget(budget)
-    modules = scores.of(criterion)
+    shaping = shaping_criterion(criterion)
+    modules = scores.of(shaping)
     if latency is not None:
         latency.check_fit(modules)
     ranking = Ranking(modules, _costs(scores, modules, kind, latency), grains=scores.grains, **options)
@@ -169,6 +171,8 @@ def mask_for(
             keep = _cut_at_latency(ranking, latency, budget)
         case _:
             keep = ranking.cut(budget)
+    if shaping != criterion:
+        keep = best_in_shapes(scores.of(str(METHODS[criterion].criterion)), shapes_of(keep))
     mask = Mask(keep, scores.costs)
     origin = MaskOrigin(
         scores.origin.made_for,

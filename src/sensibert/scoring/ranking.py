@@ -214,6 +214,14 @@ class Ranking:
         return dict(sorted(keep.items()))
 
 
+def best_in_shapes(scores: Modules, shapes: dict[ModuleKey, Shape]) -> Modules:
+    """What stays if every module keeps the best dimensions that a given shape allows."""
+    return {
+        key: _Module(values, cost=1, weight=1, min_keep_fraction=0.0, grain=SINGLE).mask(shapes[key])
+        for key, values in sorted(_as_integers(scores).items())
+    }
+
+
 def _as_integers(scores: Modules) -> Modules:
     """The scores on one common scale of `SCORE_BITS` bits."""
     _, exponent = np.frexp(max(float(np.abs(values).max()) for values in scores.values()))
