@@ -92,6 +92,7 @@ class _Bench:
         """Fine-tune a model as a cell of the grid."""
         settings = TrainingParams(
             epochs=self.chosen.epochs,
+            min_steps=0,
             batch_size=BATCH_SIZE,
             precision=precision,
             warmup_fraction=0.0,  # the plain loop has no warm-up either, and in so few steps it would cost accuracy

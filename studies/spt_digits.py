@@ -35,8 +35,8 @@ from sensibert.training.fine_tune import fine_tune
 OUT = Path("reports/studies/spt_digits.csv")
 SEEDS = (0, 1, 2)
 BUDGETS = (0.005, 0.01, 0.02, 0.05)
-PRE_TRAINING = TrainingParams(epochs=40, batch_size=32, precision="fp32")
-TUNING = TrainingParams(epochs=30, batch_size=32, precision="fp32")
+PRE_TRAINING = TrainingParams(epochs=40, batch_size=32, precision="fp32", min_steps=0)
+TUNING = TrainingParams(epochs=30, batch_size=32, precision="fp32", min_steps=0)
 RATE = {"full": 5e-4, "head_only": 1e-2, "bitfit": 5e-3}
 PEFT_RATE = 5e-3
 CONFIG = ViTConfig(

@@ -198,7 +198,7 @@ def compress_with(reviews, tmp_path_factory):
             model=ModelParams(backbone="tiny-bert", max_length=32),
             budget=0.4,
             scoring=ScoringParams(batch_size=8, max_samples=max_samples),
-            training=TrainingParams(epochs=0.2, batch_size=8, precision="fp32"),
+            training=TrainingParams(epochs=0.2, batch_size=8, precision="fp32", min_steps=0),
             baseline=given.pop("baseline", "none"),
         )
         out = tmp_path_factory.mktemp("evidence") / "small"

@@ -23,8 +23,8 @@ from sensibert.scoring.ranking import make_mask
 from sensibert.training.attach import allowance, backbone_size, classifier_parameters
 from sensibert.training.fine_tune import EpochCallback, fine_tune
 
-SETTINGS = TrainingParams(epochs=2, batch_size=8, precision="fp32", checkpoint_steps=5)
-ONE_EPOCH = TrainingParams(epochs=1, batch_size=8, precision="fp32", weight_decay=0.0)
+SETTINGS = TrainingParams(epochs=2, batch_size=8, precision="fp32", min_steps=0, checkpoint_steps=5)
+ONE_EPOCH = TrainingParams(epochs=1, batch_size=8, precision="fp32", min_steps=0, weight_decay=0.0)
 OPTIONS = {
     **dict.fromkeys(("surgical", "last_layers", "random_layers"), SurgicalParams(learning_rate=1e-3, layers=1)),
     **dict.fromkeys(("spt_lora", "spt_adapter"), SptParams(learning_rate=1e-3, rank=1)),
@@ -102,7 +102,7 @@ def new_slim_model():
 
 def test_the_loss_falls(examples, tmp_path):
     model = new_model()
-    settings = TrainingParams(epochs=8, batch_size=8, precision="fp32")
+    settings = TrainingParams(epochs=8, batch_size=8, precision="fp32", min_steps=0)
     training = train(model, examples, tmp_path / "checkpoints", settings, options=MethodParams(learning_rate=3e-3))
     history = training.history
     assert history.steps == 8 * STEPS_PER_EPOCH

@@ -17,7 +17,7 @@ EXAMPLES = [{"input_ids": [2, 10 + row % 2, 20 + row % 5, 3], "labels": row % 2}
 def test_scores_are_taken_before_and_after_each_epoch(tmp_path):
     model = load_backbone("tiny-bert", TASKS["sst2"], 0)
     before = layer_fisher(model, draw(EXAMPLES, 5, 0), TOKENIZER)
-    training = TrainingParams(epochs=2, batch_size=8, precision="fp32")
+    training = TrainingParams(epochs=2, batch_size=8, precision="fp32", min_steps=0)
     options = MethodParams(learning_rate=1e-3)
     given = {"options": options, "seed": 0, "samples": [5, 10], "checkpoints": tmp_path / "checkpoints"}
     found = layer_scores(model, EXAMPLES, TOKENIZER, training, **given)

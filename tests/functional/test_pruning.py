@@ -57,7 +57,7 @@ def context(method, scratch, budget=0.5, kind="params", **changes):
         "scores": scores_of(new_model()),
         "masking": MaskingParams(budget_kind=kind),
         "scoring": ScoringParams(batch_size=8),
-        "training": TrainingParams(epochs=1.5, batch_size=8, precision="fp32"),
+        "training": TrainingParams(epochs=1.5, batch_size=8, precision="fp32", min_steps=0),
         "settings": SETTINGS[method],
         "budget": budget,
         "seed": 0,

@@ -17,7 +17,7 @@ from sensibert.models.subject import Subject
 from sensibert.results import best_first
 from sensibert.training.cell import Trained
 
-TRAINING = TrainingParams(precision="fp32")
+TRAINING = TrainingParams(precision="fp32", min_steps=0)
 GRID = SearchParams(batch_sizes=[8, 16], learning_rates=[1e-2, 1e-4], epochs=2, prune=False)
 SMALL_GRID = SearchParams(batch_sizes=[16], learning_rates=[1e-2, 1e-4], epochs=1, prune=False)
 POINTS = {(8, 1e-2), (8, 1e-4), (16, 1e-2), (16, 1e-4)}

@@ -7,6 +7,7 @@ import yaml
 from sensibert.config.grid import Cell
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Methods, load_params, parse_params
+from sensibert.config.settings import TrainingParams
 from sensibert.errors import ParamsError
 
 CONTENT = {
@@ -190,3 +191,18 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ParamsError, match=rf"params\.yaml {message}"):
         load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"),
+    [(65_000, 3), (3200, 3), (3169, 3.0), (600, 300 / 19), (32, 300), (1, 300)],
+)
+def test_few_rows_get_more_epochs_for_the_least_number_of_steps(examples, epochs):
+    assert TrainingParams(epochs=3, batch_size=32, min_steps=300).epochs_for(examples) == pytest.approx(epochs)
+    assert TrainingParams(epochs=0.5, batch_size=32, min_steps=0).epochs_for(examples) == 0.5
+
+
+def test_the_parts_of_a_training_share_its_epochs_and_steps():
+    part = TrainingParams(epochs=3, batch_size=32, min_steps=300).part(4)
+    assert 4 * part.epochs_for(65_000) == 3
+    assert 4 * part.epochs_for(320) * 10 == 300

@@ -21,7 +21,7 @@ from sensibert.training.fine_tune import fine_tune
 
 TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [{"input_ids": [2, 10 + row, 20, 3], "labels": row % 2, "idx": row} for row in range(8)]
-ONE_STEP = TrainingParams(epochs=1, batch_size=8, precision="fp32", warmup_fraction=0.0)
+ONE_STEP = TrainingParams(epochs=1, batch_size=8, precision="fp32", min_steps=0, warmup_fraction=0.0)
 OPTIONS = MethodParams(learning_rate=1e-3)
 ORIGIN = MaskOrigin(MadeFor(task="sst2"), "sensitivity", 0.5, 0, "params", {}, scoring_passes=1.5)
 

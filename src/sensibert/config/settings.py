@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from sensibert.config.methods import names, shaping_criterion
 from sensibert.config.section import Section, Unique, one_of
@@ -146,6 +147,17 @@ class TrainingParams(Section):
     precision: Precision = "auto"
     checkpoint_steps: PositiveInt = 500
     """Optimizer steps between two checkpoints, rounded up to the next point of the training curve."""
+    min_steps: NonNegativeInt = 300
+    """Optimizer steps at least, for every method alike: few rows get more epochs."""
+
+    def epochs_for(self, examples: int) -> float:
+        """The epochs over so many training examples."""
+        return max(self.epochs, self.min_steps / math.ceil(examples / self.batch_size))
+
+    def part(self, parts: int) -> TrainingParams:
+        """The settings of one of several runs that share the epochs and the steps."""
+        shared = {"epochs": self.epochs / parts, "min_steps": math.ceil(self.min_steps / parts)}
+        return self.model_copy(update=shared)
 
 
 class SearchParams(Section):

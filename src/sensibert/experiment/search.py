@@ -99,7 +99,7 @@ class Search:
         try:
             model = self._tuned(
                 examples,
-                training.model_copy(update={"batch_size": batch_size, "epochs": settings.epochs}),
+                training.model_copy(update={"batch_size": batch_size, "epochs": settings.epochs, "min_steps": 0}),
                 learning_rate,
                 checkpoints=scratch / "checkpoints",
                 resume=False,
@@ -124,7 +124,7 @@ class Search:
         print(
             f"search: batch size {best.batch_size}, rate {best.learning_rate:g}, on all the training data", flush=True
         )
-        shared = training.model_copy(update={"batch_size": best.batch_size, "epochs": settings.epochs})
+        shared = training.model_copy(update={"batch_size": best.batch_size, "epochs": settings.epochs, "min_steps": 0})
         model = self._tuned(self.subject.train, shared, best.learning_rate, checkpoints=scratch / "refit-checkpoints")
         save_model(model, self.subject.tokenizer, scratch / "refit")
 

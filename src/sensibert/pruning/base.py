@@ -57,7 +57,7 @@ class PruningContext:
 
     def passes(self, scoring: Passes) -> Passes:
         """Passes over the training data: to score, and to tune the dense model if the procedure needs one."""
-        return scoring + (self.training.epochs if self.method.starts_tuned else 0)
+        return scoring + (self.training.epochs_for(len(self.examples)) if self.method.starts_tuned else 0)
 
 
 @dataclass(frozen=True)

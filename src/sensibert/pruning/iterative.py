@@ -85,7 +85,7 @@ def _run_round(
         model,
         context.examples,
         context.tokenizer,
-        context.training.model_copy(update={"epochs": context.training.epochs / context.settings.rounds}),
+        context.training.part(context.settings.rounds),
         options=context.settings,
         mask=found,
         seed=_seed(context.seed, number),

@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
+from sensibert.config.settings import TrainingParams
 from sensibert.io import replacing
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.results import Evidence
@@ -23,6 +24,12 @@ def write_card(evidence: Evidence, folder: Path) -> None:
     """Write the model card README.md next to a saved model."""
     with replacing(folder / "README.md") as beside:
         ModelCard(_card(evidence)).save(beside)
+
+
+def _epochs(evidence: Evidence) -> float:
+    """Those over the training rows, which few rows get more of than the recipe says."""
+    training = TrainingParams.model_validate(evidence.recipe["training"])
+    return training.epochs_for(evidence.data["splits"]["train"]["kept"])
 
 
 def _rows(evidence: Evidence) -> list[tuple[str, str, str, str]]:
@@ -94,7 +101,7 @@ def _body(evidence: Evidence) -> str:
 
 {_short(recipe["model"]["backbone"])} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
 attention and feed-forward dimensions), chosen by `{recipe["criterion"]}` and fine-tuned for
-{recipe["training"]["epochs"]:g} epochs. The dropped dimensions are gone from the files: nothing is masked at run time.
+{_epochs(evidence):.3g} epochs. The dropped dimensions are gone from the files: nothing is masked at run time.
 
 {table}
 

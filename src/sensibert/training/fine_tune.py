@@ -106,9 +106,7 @@ def fine_tune(
     claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
-    arguments = _arguments(
-        settings, options.learning_rate, seed, precision, checkpoints, steps=_steps(examples, settings)
-    )
+    arguments = _arguments(settings, options.learning_rate, seed, precision, checkpoints, examples=len(examples))
     with (
         compact_embeddings(model, [*examples, *(epoch_callback.examples if epoch_callback else ())]),
         cheap_dropout(model),
@@ -224,14 +222,16 @@ def _unwrapped(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def _arguments(
-    settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, steps: int
+    settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, examples: int
 ) -> TrainingArguments:
+    epochs = settings.epochs_for(examples)
+    steps = int(math.ceil(examples / settings.batch_size) * epochs)
     log_every = max(1, steps // LOGS_PER_RUN)
     # A point of the curve is the mean loss since the last one: a checkpoint between two points would split it.
     save_every = -(-settings.checkpoint_steps // log_every) * log_every
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=settings.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=learning_rate,
         weight_decay=settings.weight_decay,
@@ -255,10 +255,6 @@ def _arguments(
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
     return arguments
-
-
-def _steps(examples: list[Example], settings: TrainingParams) -> int:
-    return max(1, int(-(-len(examples) // settings.batch_size) * settings.epochs))
 
 
 def _curve_point(entry: dict[str, float]) -> CurvePoint:
