@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 import time
@@ -107,7 +106,7 @@ STORES = {
     "memory by name": ("sqlite:///:memory:", "it is in memory alone"),
     "a folder without locks": ("sqlite:////proc/mlflow.db", "no file can be written and locked in /proc"),
     "a folder of the system": ("sqlite:////sys/mlflow.db", "no file can be written and locked in /sys"),
-    "a device": ("sqlite:////dev/null", "/dev/null is no file"),
+    "a pipe": ("sqlite:///pipe", "pipe is no file"),
     "a file of the system": ("sqlite:////proc/version", "/proc/version is no SQLite database"),
     "a folder": ("sqlite:///folder", "folder is no file"),
     "a text": ("sqlite:///params.yaml", "params.yaml is no SQLite database"),
@@ -121,6 +120,7 @@ STORES = {
 @pytest.mark.parametrize(("uri", "says"), STORES.values(), ids=STORES)
 def test_a_store_that_is_none_is_refused_at_once(experiment, monkeypatch, uri, says):
     (experiment / "folder").mkdir()
+    os.mkfifo("pipe")
     before = files_below(experiment)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     start = time.monotonic()
@@ -130,4 +130,4 @@ def test_a_store_that_is_none_is_refused_at_once(experiment, monkeypatch, uri, s
     assert isinstance(result.exception, SystemExit)
     assert says in result.stderr
     assert {name: content for name, content in files_below(experiment).items() if name.suffix != ".lock"} == before
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert (experiment / "pipe").is_fifo(), "a store is moved to its place: it must not replace a device"
