@@ -194,7 +194,7 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 def _names(config: PreTrainedConfig) -> tuple[str, ...]:
     """The names of the classes in the order of their ids, whatever the order in the file."""
-    return tuple(name for _, name in sorted(config.id2label.items()))
+    return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
 def _renew_classifier(model: PreTrainedModel, seed: int) -> None:

@@ -233,7 +233,7 @@ def _read_file(path: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a readable gzip file: {error}") from error
     rows.columns = rows.columns.astype("str")
-    _refuse_twins(path, rows.columns)
+    _refuse_twins(path, list(rows.columns))
     return rows
 
 
@@ -248,7 +248,8 @@ def _read_separated(path: Path, separator: str) -> pd.DataFrame:
     """Read a csv or tsv file; every cell is text, since pandas would take "NA" for missing and "007" for 7."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be lost
-        how = {"sep": separator, "dtype": "str", "keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
+        how: dict[str, Any] = {"sep": separator, "dtype": "str", "encoding": "utf-8-sig"}
+        how |= {"keep_default_na": False, "index_col": False}
         try:
             # As a row of its own: pandas would call the second of two columns `text` `text.1`.
             header = pd.read_csv(path, header=None, nrows=1, na_values=[], **how)
