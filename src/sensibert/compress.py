@@ -171,6 +171,7 @@ class _Job:
         """The scores of one pass over the training data."""
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
+            self._refuse_small_budget()
             self.say(f"score: one pass over {len(subject.train):,} texts")
             given = {"seed": recipe.seed, "precision": recipe.training.precision}
             *_, scores = score_subject(subject, recipe.scoring, **given)
@@ -188,6 +189,20 @@ class _Job:
         found = mask_for(scores, recipe.criterion, self._budget(scores), recipe.budget_kind, latency=table, **options)
         assert found.origin is not None
         return replace(found, origin=replace(found.origin, budget=recipe.budget))
+
+    def _refuse_small_budget(self) -> None:
+        """Cut by a criterion that takes no pass: a budget that is too small is so for every criterion.
+
+        Raises:
+            MaskError: no mask meets the budget.
+        """
+        recipe, subject = self.recipe, self.subject
+        if recipe.budget_kind == "latency" or recipe.trim_vocabulary:  # what they need takes as long as the pass
+            return
+        model, kind = subject.new_model(recipe.seed), recipe.budget_kind
+        given = model, subject.train, subject.tokenizer, recipe.scoring
+        *_, drawn = score(*given, seed=recipe.seed, criteria=["random"])
+        mask_for(drawn, "random", recipe.budget, kind, **recipe.ranking.options(recipe.criterion))
 
     def _budget(self, scores: ScoreFile) -> float:
         """The budget of the mask. Bytes saved by trimming the vocabulary need not be saved in the layers."""

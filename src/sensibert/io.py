@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,18 +30,28 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a place next to `path` to write to, and move it there only if the block succeeds.
 
     Works for a file and for a folder. After an exception nothing is left over and an earlier
-    `path` is still whole.
+    `path` is still whole. The umask says who may read the files: safetensors would make its own for the owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     _remove(beside)
     try:
         yield beside
+        _open_to_the_umask(beside)
         if beside.is_dir():
             _remove(path)
         beside.replace(path)
     finally:
         _remove(beside)
+
+
+def _open_to_the_umask(path: Path) -> None:
+    """Give a file, or all files of a folder, the permissions that a file gets by default."""
+    umask = os.umask(0o077)  # there is no other way to read it
+    os.umask(umask)
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | (0o666 & ~umask))
 
 
 def _remove(path: Path) -> None:

@@ -278,6 +278,7 @@ def evaluate(
     task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
+    typer.echo(f"{'rows':20} {len(rows):,}")
     for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
     if out is not None:

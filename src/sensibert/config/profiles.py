@@ -19,7 +19,13 @@ from sensibert.io import replacing
 
 
 def available(root: Path = Path()) -> dict[str, Path]:
-    """Every profile and its file, sorted by name."""
+    """Every profile and its file, sorted by name.
+
+    Raises:
+        ParamsError: there is no folder of profiles.
+    """
+    if not (root / "profiles").is_dir():
+        raise ParamsError("there is no folder profiles/ here; run from the repository root")
     return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"), key=lambda path: path.stem)}
 
 
