@@ -199,10 +199,9 @@ class _Job:
         recipe, subject = self.recipe, self.subject
         if recipe.budget_kind == "latency" or recipe.trim_vocabulary:  # what they need takes as long as the pass
             return
-        model, kind = subject.new_model(recipe.seed), recipe.budget_kind
-        given = model, subject.train, subject.tokenizer, recipe.scoring
-        *_, drawn = score(*given, seed=recipe.seed, criteria=["random"])
-        mask_for(drawn, "random", recipe.budget, kind, **recipe.ranking.options(recipe.criterion))
+        *_, drawn = score_subject(subject, recipe.scoring, seed=recipe.seed, criteria=["random"])
+        options = recipe.ranking.options(recipe.criterion)
+        mask_for(drawn, "random", recipe.budget, recipe.budget_kind, **options)
 
     def _budget(self, scores: ScoreFile) -> float:
         """The budget of the mask. Bytes saved by trimming the vocabulary need not be saved in the layers."""
