@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,12 +61,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def mark(folder: Path, command: str) -> None:
-    """Write into a folder which command made it."""
-    write_json(folder / MARK, {MADE_BY: f"sensibert {command}"})
+def mark(folder: Path, command: str, **more: str) -> None:
+    """Write into a folder which command made it, and what else identifies the result."""
+    write_json(folder / MARK, marked(more, command))
 
 
-def marked(content: dict[str, object], command: str) -> dict[str, object]:
+def marked(content: Mapping[str, object], command: str) -> dict[str, object]:
     """The content of a JSON file, with the command that made it."""
     return {MADE_BY: f"sensibert {command}", **content}
 
