@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,18 +82,23 @@ def holding(out: Path) -> Iterator[None]:
     """
     lock = out.with_name(f".{out.name}.lock")
     holder = out.with_name(f".{out.name}.holder")
+    new_folders = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0):
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
             try:
+                write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
                 yield
             finally:
                 holder.unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
     except Timeout:
         raise PlaceError(f"--out {out} is being made by {_named(holder)}; wait for it, or name another place") from None
+    finally:
+        for folder in new_folders:
+            with suppress(OSError):  # the result is in it
+                folder.rmdir()
 
 
 def _named(holder: Path) -> str:
