@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast hostile lint audit ui lock clean
+.PHONY: help repro test test-fast hostile chaos lint audit ui lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +31,9 @@ test-fast: $(VENV)/.for-development ## Run tests/unit alone: pure, in about a mi
 
 hostile: $(VENV)/.for-development ## Run tests/hostile in its long form: every case with every command, many random ones
 	OMP_NUM_THREADS=1 SENSIBERT_HOSTILE=long $(BIN)/pytest -n 2 tests/hostile $(PYTEST_ARGS)
+
+chaos: $(VENV)/.for-development ## Kill, starve and double every command, for most of an hour; CHAOS_ARGS='--kills 20 --only track'
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS_ARGS)
 
 lint: $(VENV)/.for-development ## Check style, formatting, the direction of imports, and types
 	$(BIN)/ruff check

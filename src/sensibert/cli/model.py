@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensibert.cli.app import app
 from sensibert.errors import ParamsError
 from sensibert.io import mark, marked
-from sensibert.places import check_output, holding
+from sensibert.places import check_output, making, mark_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -72,6 +72,7 @@ TrustRemoteCode = Annotated[
 
 @app.command()
 def compress(
+    context: typer.Context,
     model: ModelName,
     train: TrainFile,
     text: TextColumn,
@@ -123,13 +124,15 @@ def compress(
     \b
     sensibert compress --model minilm-l6 --train reviews.csv --text review --label sentiment --budget 0.4 --out small
     """  # noqa: D301 (a real backspace: it keeps the line)
+    # A result of this command may be that of this very run, which was killed after its last step.
+    own = mark_of(out, "compress") is not None
+    _claim(context, out, overwrite=overwrite or own, inputs=_given(model, train, validation, scores, mask))
     from sensibert import compress as flow
     from sensibert.config.section import validate
     from sensibert.models.mask import read_mask
     from sensibert.report.card import summary
     from sensibert.scoring.files import read_scores
 
-    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation, scores, mask))
     content = {
         "model": {"backbone": model, "max_length": max_length},
         "budget": budget,
@@ -147,24 +150,28 @@ def compress(
     recipe = validate(flow.Recipe, content, "compress")
     given_scores = read_scores(scores) if scores else None
     given_mask = read_mask(mask) if mask else None
-    with holding(out):
-        task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-        evidence = flow.compress_model(
-            task,
-            dataset,
-            audit,
-            recipe,
-            out,
-            scores=given_scores,
-            mask=given_mask,
-            any_origin=any_origin,
-            say=typer.echo,
-        )
+    task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
+    done = None if overwrite else flow.finished(out, flow.run_of(recipe, dataset, given_scores, given_mask))
+    if done is not None:
+        typer.echo("already done with this data and these settings; --overwrite makes it anew")
+    check_output(out, overwrite=overwrite or done is not None)
+    evidence = done or flow.compress_model(
+        task,
+        dataset,
+        audit,
+        recipe,
+        out,
+        scores=given_scores,
+        mask=given_mask,
+        any_origin=any_origin,
+        say=typer.echo,
+    )
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
 
 
 @app.command("score")
 def score_command(
+    context: typer.Context,
     model: ModelName,
     train: TrainFile,
     text: TextColumn,
@@ -187,13 +194,13 @@ def score_command(
     The file holds the scores of every criterion and all that a budget needs: `sensibert mask` cuts it at any budget
     without another pass. Held-out rows are never scored: pass the same data as to `sensibert compress`.
     """
+    _claim(context, out, overwrite=overwrite, inputs=_given(model, train, validation))
     from sensibert.config.section import validate
     from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
     from sensibert.models.subject import Subject
     from sensibert.scoring.files import write_scores
     from sensibert.scoring.scoring_pass import score_subject
 
-    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation))
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
     settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
@@ -206,6 +213,7 @@ def score_command(
 
 @app.command()
 def mask(
+    context: typer.Context,
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A score file.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The mask (.safetensors).")],
     budget: Budget = 0.4,
@@ -220,13 +228,13 @@ def mask(
     Instant, apart from --budget-kind latency, which first measures the modules of the model on this machine.
     `sensibert compress --mask FILE` uses the mask.
     """
+    _claim(context, out, overwrite=overwrite, inputs=[scores])
     from sensibert.config.section import validate
     from sensibert.config.settings import RankingParams
     from sensibert.models.mask import write_mask
     from sensibert.scoring.budgets import mask_for
     from sensibert.scoring.files import read_scores
 
-    check_output(out, overwrite=overwrite, inputs=[scores])
     content = read_scores(scores)
     options = validate(RankingParams, {"round_to": round_to}, "mask").options(criterion)
     table = None
@@ -248,6 +256,7 @@ def mask(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     folder: Folder,
     data: Annotated[
         str,
@@ -264,6 +273,8 @@ def evaluate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Metrics of a saved model on labelled data."""
+    if out is not None:
+        _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.compute.hardware import best_device
     from sensibert.data.encoding import encode
     from sensibert.evaluation.evaluate import evaluate
@@ -271,8 +282,6 @@ def evaluate(
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
-    if out is not None:
-        check_output(out, overwrite=overwrite, inputs=_given(folder, data))
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     check_length(model.config, max_length)
     task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
@@ -291,6 +300,7 @@ def evaluate(
 
 @app.command()
 def bench(
+    context: typer.Context,
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Saved models, or exports; ratios are to the first.")
     ],
@@ -303,6 +313,8 @@ def bench(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Compare how fast models answer: they take turns in one run, in fp32 unless INT8."""
+    if out is not None:
+        _claim(context, out, overwrite=overwrite, inputs=folders)
     from dataclasses import asdict
 
     import torch
@@ -313,8 +325,6 @@ def bench(
     from sensibert.io import write_json
     from sensibert.report.latency import latency_table
 
-    if out is not None:
-        check_output(out, overwrite=overwrite, inputs=folders)
     if threads:
         torch.set_num_threads(threads)
     candidates = [
@@ -331,6 +341,7 @@ def bench(
 
 @app.command()
 def export(
+    context: typer.Context,
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the export.")],
     to: Annotated[str, typer.Option("--to", metavar="onnx", help="The format.")] = "onnx",
@@ -351,6 +362,7 @@ def export(
 
     The folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`.
     """
+    _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.data.encoding import encode, encode_texts, texts_of
     from sensibert.deploy.onnx.export import export_onnx
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
@@ -358,7 +370,6 @@ def export(
 
     if to != "onnx":
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
-    check_output(out, overwrite=overwrite, inputs=_given(folder, data))
     model = load_model(folder, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     check_length(model.config, max_length)
@@ -414,6 +425,11 @@ def _read(
         for reason, count in counts.dropped.items():
             typer.echo(f"data: {count:,} rows left {split}: {reason.replace('_', ' ')}")
     return task, dataset, audit
+
+
+def _claim(context: typer.Context, out: Path, **how: Any) -> None:
+    """Keep `out` for this command until it ends; see `places.making`."""
+    context.with_resource(making(out, **how))
 
 
 def _given(*inputs: Path | str | None) -> list[Path | str]:
