@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-fast lint ui lock clean
+.PHONY: help repro test test-fast hostile chaos lint audit ui lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,11 +29,20 @@ test: $(VENV)/.for-development ## Run the whole test suite; PYTEST_ARGS chooses,
 test-fast: $(VENV)/.for-development ## Run tests/unit alone: pure, in about a minute
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
 
+hostile: $(VENV)/.for-development ## Run tests/hostile in its long form: every case with every command, many random ones
+	OMP_NUM_THREADS=1 SENSIBERT_HOSTILE=long $(BIN)/pytest -n 2 tests/hostile $(PYTEST_ARGS)
+
+chaos: $(VENV)/.for-development ## Kill, starve and double every command, for most of an hour; CHAOS_ARGS='--kills 20 --only track'
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS_ARGS)
+
 lint: $(VENV)/.for-development ## Check style, formatting, the direction of imports, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+audit: ## Look up known vulnerabilities of requirements.lock; skipped, with the reason, where that cannot be reached
+	@$(PYTHON) tools/audit.py
 
 ui: $(VENV)/.for-pipeline ## Open the MLflow UI on the runs; with MLFLOW_TRACKING_URI set, say how to
 	$(BIN)/sensibert track

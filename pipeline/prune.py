@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 from dataclasses import replace
 
 from transformers import PreTrainedModel
@@ -20,7 +19,7 @@ from sensibert.config.paths import Paths
 from sensibert.data.task_files import data_hash, load_task
 from sensibert.data.tasks import TASKS
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import claim_scratch, write_json, write_record
+from sensibert.io import claim_scratch, release_scratch, write_json, write_record
 from sensibert.models.backbones import load_model
 from sensibert.models.mask import write_mask
 from sensibert.models.subject import Subject
@@ -77,7 +76,7 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     precision = resolve_precision(params.training.precision, best_device())
     provenance = collect(timer, content, data_hash(paths.raw(cell.task)), precision)
     write_json(paths.provenance("finetune", cell.name), {**provenance, "resumed": resumed})
-    shutil.rmtree(scratch)
+    release_scratch(scratch)
 
 
 if __name__ == "__main__":

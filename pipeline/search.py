@@ -20,7 +20,7 @@ from sensibert.errors import ParamsError
 from sensibert.evaluation.evaluate import evaluate
 from sensibert.experiment.provenance import Timer, collect
 from sensibert.experiment.search import Search
-from sensibert.io import replacing, write_json
+from sensibert.io import release_scratch, replacing, write_json
 from sensibert.models.backbones import load_model
 from sensibert.models.subject import Subject
 from sensibert.results import best_first
@@ -48,7 +48,7 @@ def search(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         write_json(folder / "metrics.json", found.metrics | {"dev": best_first(trials)[0].dev[-1]})
     record = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(cell.task)))
     write_json(paths.provenance("search", cell.name), record)
-    shutil.rmtree(scratch)
+    release_scratch(scratch)
 
 
 if __name__ == "__main__":

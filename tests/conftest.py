@@ -2,9 +2,9 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+
+from tiny_glue import write_tiny_glue
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported; a test that asks for a model waits otherwise
 
@@ -29,60 +29,12 @@ ARCHITECTURES = {
 }
 """Model type (and variant) -> the config entries that make it tiny. The shared tests run on every row."""
 
-TRAIN_ROWS, VALIDATION_ROWS = 80, 30
-
-SUBJECTS = ("film", "story", "plot", "actor", "camera", "script", "music", "ending", "scene", "director")
-PLACES = ("in the city", "at home", "on the stage", "by the river", "near the end", "from the start")
-POSITIVE = ("bright", "moving", "clever", "warm", "graceful", "funny", "fresh", "gripping")
-NEGATIVE = ("dull", "clumsy", "bland", "tired", "noisy", "stale", "hollow", "messy")
-VERBS = ("meets", "follows", "ignores", "praises", "recalls", "copies", "answers", "avoids")
-
-
-def _sentence(draw: np.random.Generator, adjectives: tuple[str, ...]) -> str:
-    first, second = draw.choice(adjectives, 2, replace=False)
-    subject, other = draw.choice(SUBJECTS, 2, replace=False)
-    return f"the {first} {subject} {draw.choice(VERBS)} the {second} {other} {draw.choice(PLACES)}"
-
-
-def _single(draw: np.random.Generator, label: int) -> tuple[str]:
-    return (_sentence(draw, POSITIVE if label else NEGATIVE),)
-
-
-def _pair(draw: np.random.Generator, shared: float) -> tuple[str, str]:
-    """Two sentences, the second with about `shared` of the first one's words."""
-    first = _sentence(draw, (*POSITIVE, *NEGATIVE)).split()
-    other = _sentence(draw, (*POSITIVE, *NEGATIVE)).split()
-    size = min(len(first), len(other))
-    kept = draw.permutation(size) < round(shared * size)
-    return " ".join(first), " ".join(first[i] if kept[i] else other[i] for i in range(size))
-
-
-def _rows(task: str, count: int, draw: np.random.Generator) -> pd.DataFrame:
-    texts: dict[tuple[str, ...], float] = {}
-    while len(texts) < count:
-        label = len(texts) % 2
-        if task == "sst2":
-            texts[_single(draw, label)] = label
-        elif task == "mrpc":
-            texts[_pair(draw, shared=0.9 if label else 0.1)] = label
-        else:
-            score = round(float(draw.uniform(0, 5)), 1)
-            texts[_pair(draw, shared=score / 5)] = score
-    columns = ["sentence"] if task == "sst2" else ["sentence1", "sentence2"]
-    frame = pd.DataFrame(list(texts), columns=columns)
-    return frame.assign(label=list(texts.values()), idx=range(count))
-
 
 @pytest.fixture(scope="session")
 def glue_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for `data.source: local` with a small, learnable sst2, mrpc and stsb; the same rows every time."""
     directory = tmp_path_factory.mktemp("glue")
-    for number, task in enumerate(("sst2", "mrpc", "stsb")):
-        rows = _rows(task, TRAIN_ROWS + VALIDATION_ROWS, np.random.default_rng(number))
-        (directory / task).mkdir(parents=True)
-        rows[:TRAIN_ROWS].to_parquet(directory / task / "train.parquet", index=False)
-        validation = rows[TRAIN_ROWS:].assign(idx=range(VALIDATION_ROWS))
-        validation.to_parquet(directory / task / "validation.parquet", index=False)
+    write_tiny_glue(directory)
     return directory
 
 

@@ -42,11 +42,12 @@ from sensibert.deploy.vocabulary import coverage, trim_vocabulary
 from sensibert.errors import MaskError, SensibertError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import claim_scratch, mark, read_record, replacing, write_record
+from sensibert.io import claim_scratch, mark, read_record, release_scratch, replacing, write_record
 from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask, write_mask
 from sensibert.models.subject import Subject
+from sensibert.places import mark_of
 from sensibert.report.card import write_card
 from sensibert.results import Evidence, History, Result
 from sensibert.scoring.budgets import mask_for
@@ -115,11 +116,12 @@ def compress_model(
     """
     if not any_origin:
         _refuse_foreign(Subject(task, dataset, recipe.model, recipe.trust_remote_code), recipe.seed, scores, mask)
-    work = _work_folder(out, recipe, dataset, scores, mask)
+    run, work = run_of(recipe, dataset, scores, mask), _work_folder(out)
+    claim_scratch(work, run)
     try:
         evidence, small, scores, mask, predictions = _compressed(task, dataset, audit, recipe, work, scores, mask, say)
     except SensibertError:
-        shutil.rmtree(work)  # the same command would fail again, and another one would not use it
+        release_scratch(work)  # the same command would fail again, and another one would not use it
         raise
     with replacing(out) as folder:
         shutil.copytree(small.folder, folder)
@@ -131,9 +133,22 @@ def compress_model(
         write_record(folder / EVIDENCE / "report.json", evidence)
         predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
         write_card(evidence, folder)
-        mark(folder, "compress")
-    shutil.rmtree(work)
+        mark(folder, "compress", run=run)
+    release_scratch(work)
     return evidence
+
+
+def finished(out: Path, run: str) -> Evidence | None:
+    """The evidence of a result, if it was made by this very run; removes what was left by one killed after that.
+
+    Args:
+        out: Folder of the result.
+        run: From `run_of`.
+    """
+    if (mark_of(out, "compress") or {}).get("run") != run:
+        return None
+    release_scratch(_work_folder(out))
+    return read_record(out / EVIDENCE / "report.json", Evidence)
 
 
 _HISTORY = "training.json"
@@ -171,6 +186,7 @@ class _Job:
         """The scores of one pass over the training data."""
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
+            self._refuse_small_budget()
             self.say(f"score: one pass over {len(subject.train):,} texts")
             given = {"seed": recipe.seed, "precision": recipe.training.precision}
             *_, scores = score_subject(subject, recipe.scoring, **given)
@@ -188,6 +204,19 @@ class _Job:
         found = mask_for(scores, recipe.criterion, self._budget(scores), recipe.budget_kind, latency=table, **options)
         assert found.origin is not None
         return replace(found, origin=replace(found.origin, budget=recipe.budget))
+
+    def _refuse_small_budget(self) -> None:
+        """Cut by a criterion that takes no pass: a budget that is too small is so for every criterion.
+
+        Raises:
+            MaskError: no mask meets the budget.
+        """
+        recipe, subject = self.recipe, self.subject
+        if recipe.budget_kind == "latency" or recipe.trim_vocabulary:  # what they need takes as long as the pass
+            return
+        *_, drawn = score_subject(subject, recipe.scoring, seed=recipe.seed, criteria=["random"])
+        options = recipe.ranking.options(recipe.criterion)
+        mask_for(drawn, "random", recipe.budget, recipe.budget_kind, **options)
 
     def _budget(self, scores: ScoreFile) -> float:
         """The budget of the mask. Bytes saved by trimming the vocabulary need not be saved in the layers."""
@@ -331,14 +360,27 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
         write_record(beside / _HISTORY, history)
 
 
-def _work_folder(out: Path, recipe: Recipe, dataset: DatasetDict, scores: ScoreFile | None, mask: Mask | None) -> Path:
-    """The scratch folder of this very run; that of another run with the same `out` is emptied."""
-    folder = out.with_name(f".{out.name}.work")
+def _work_folder(out: Path) -> Path:
+    return out.with_name(f".{out.name}.work")
+
+
+def run_of(recipe: Recipe, dataset: DatasetDict, scores: ScoreFile | None = None, mask: Mask | None = None) -> str:
+    """Identity of a run, hexadecimal: its recipe, its data, the files of its backbone, and what it was given."""
+    backbone = Path(recipe.model.backbone)
     given = [scores.of(recipe.criterion) if scores else {}, mask.keep if mask else {}]
     from_elsewhere = [{str(key): values.tolist() for key, values in modules.items()} for modules in given]
-    run = json.dumps([recipe.model_dump(mode="json"), _data_hash(dataset), from_elsewhere], sort_keys=True)
-    claim_scratch(folder, hashlib.sha256(run.encode()).hexdigest())
-    return folder
+    read = [_data_hash(dataset), _files_hash(backbone) if backbone.is_dir() else "", from_elsewhere]
+    run = json.dumps([recipe.model_dump(mode="json"), read], sort_keys=True)
+    return hashlib.sha256(run.encode()).hexdigest()
+
+
+def _files_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _data_hash(dataset: DatasetDict) -> str:

@@ -64,8 +64,9 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if _is_no_room(error):
         place = getattr(error, "filename", None) or "a result"
+        reason = str(error).partition("\n")[0]  # SQLAlchemy goes on with the statement
         return (
-            f"cannot write {place}: the disk is full, or a quota or the largest file size is reached ({error}); "
+            f"cannot write {place}: the disk is full, or a quota or the largest file size is reached ({reason}); "
             "nothing was left half-written: make room and run it again"
         )
     if isinstance(error, PermissionError):
@@ -81,4 +82,6 @@ def _is_no_room(error: BaseException) -> bool:
     text = str(error)
     if number := re.search(r"\(os error (\d+)\)", text):  # the writers in Rust: safetensors, tokenizers
         return int(number[1]) in _NO_ROOM
+    if "database or disk is full" in text:  # SQLite, which the trials of a search are kept in
+        return True
     return "inline_container" in text and "unexpected pos" in text  # torch.save, which does not say why

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,18 +30,39 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a place next to `path` to write to, and move it there only if the block succeeds.
 
     Works for a file and for a folder. After an exception nothing is left over and an earlier
-    `path` is still whole.
+    `path` is still whole. What a kill leaves over is removed by the next call. The umask says who may read the
+    files: safetensors would make its own for the owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
+    beside, earlier = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     _remove(beside)
+    _settle(earlier, path)
     try:
         yield beside
-        if beside.is_dir():
-            _remove(path)
+        _open_to_the_umask(beside)
+        if beside.is_dir() and os.path.lexists(path):
+            path.replace(earlier)  # in one step: a kill while it was removed would leave half of it in its place
         beside.replace(path)
     finally:
         _remove(beside)
+        _settle(earlier, path)
+
+
+def _settle(earlier: Path, path: Path) -> None:
+    """Remove what was moved aside for a new `path`, or move it back if no new one came."""
+    if os.path.lexists(path):
+        _remove(earlier)
+    elif os.path.lexists(earlier):
+        earlier.replace(path)
+
+
+def _open_to_the_umask(path: Path) -> None:
+    """Give a file, or all files of a folder, the permissions that a file gets by default."""
+    umask = os.umask(0o077)  # there is no other way to read it
+    os.umask(umask)
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | (0o666 & ~umask))
 
 
 def _remove(path: Path) -> None:
@@ -50,14 +72,18 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def mark(folder: Path, command: str) -> None:
-    """Write into a folder which command made it."""
-    write_json(folder / MARK, {MADE_BY: f"sensibert {command}"})
+def mark(folder: Path, command: str, **more: str) -> None:
+    """Write into a folder which command made it, and what else identifies the result."""
+    write_json(folder / MARK, marked(more, command))
 
 
-def marked(content: dict[str, object], command: str) -> dict[str, object]:
+def marked(content: Mapping[str, object], command: str) -> dict[str, object]:
     """The content of a JSON file, with the command that made it."""
     return {MADE_BY: f"sensibert {command}", **content}
+
+
+_OWNER = "run.json"
+"""File in a scratch folder that says which run it belongs to."""
 
 
 def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
@@ -68,11 +94,17 @@ def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
         run: Identity of the run, such as a hash of everything that shapes it.
         resume: Whether the run resumes from what it left.
     """
-    owner = folder / "run.json"
+    owner = folder / _OWNER
     if resume and owner.exists() and json.loads(owner.read_text(encoding="utf-8")) == run:
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    release_scratch(folder)
     write_json(owner, run)
+
+
+def release_scratch(folder: Path) -> None:
+    """Remove a scratch folder; the claim goes first, so that no run resumes from what a kill leaves of the rest."""
+    (folder / _OWNER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def how_to_mend(path: Path, *, missing: bool = False) -> str:

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,12 @@ from sensibert.io import MADE_BY, MARK, read_arrays, read_json, write_json
 
 _LONGEST_NAME = 230
 """Bytes of a name: file systems allow 255, and work folders beside a result have a longer one."""
+
+
+def mark_of(folder: Path, command: str) -> dict[str, object] | None:
+    """What `io.mark` wrote into a folder; None if this command did not make what is there."""
+    content = _own_mark(folder / MARK)
+    return content if content and content[MADE_BY] == f"sensibert {command}" else None
 
 
 def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> None:
@@ -30,6 +36,24 @@ def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (
     Raises:
         PlaceError: the place is in use, is not this program's to replace, holds an input, or cannot be written.
     """
+    _check_place(out, inputs)
+    _check_free(out, overwrite=overwrite)
+
+
+@contextmanager
+def making(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> Iterator[None]:
+    """Within the block, which may write to a place as `check_output` says, no other command of this machine does.
+
+    Raises:
+        PlaceError: as for `check_output` and `holding`.
+    """
+    _check_place(out, inputs)
+    with holding(out):  # before it is looked at, for another command may be about to put something there
+        _check_free(out, overwrite=overwrite)
+        yield
+
+
+def _check_place(out: Path, inputs: Iterable[Path | str]) -> None:
     place = _resolved(out)
     for whose, folder in (("your home", Path.home()), ("the folder you work in", Path.cwd())):
         if place == folder.resolve() or place in folder.resolve().parents:
@@ -37,12 +61,16 @@ def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (
     for given in map(Path, inputs):
         if given.exists():
             _refuse_input(out, place, given)
+    _refuse_unwritable(out, place)
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    place = _resolved(out)
     if place.exists() or out.is_symlink():
         if not overwrite:
             raise PlaceError(f"--out {out} is already there; --overwrite replaces it if a command of sensibert made it")
         if not _is_ours(place):
             raise PlaceError(f"--out {out}: --overwrite replaces only what sensibert made, and this it did not make")
-    _refuse_unwritable(out, place)
 
 
 @contextmanager
@@ -54,18 +82,23 @@ def holding(out: Path) -> Iterator[None]:
     """
     lock = out.with_name(f".{out.name}.lock")
     holder = out.with_name(f".{out.name}.holder")
+    new_folders = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0):
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
             try:
+                write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
                 yield
             finally:
                 holder.unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
     except Timeout:
         raise PlaceError(f"--out {out} is being made by {_named(holder)}; wait for it, or name another place") from None
+    finally:
+        for folder in new_folders:
+            with suppress(OSError):  # the result is in it
+                folder.rmdir()
 
 
 def _named(holder: Path) -> str:
@@ -98,22 +131,23 @@ def _refuse_input(out: Path, place: Path, given: Path) -> None:
 def _is_ours(place: Path) -> bool:
     """Whether a command of this program made what is at a place."""
     if place.is_dir():
-        return not any(place.iterdir()) or _says_so(place / MARK)
+        return not any(place.iterdir()) or _own_mark(place / MARK) is not None
     if place.suffix == ".safetensors":
         try:
             read_arrays(place)
         except Exception:  # whatever is wrong with it, it is not ours
             return False
         return True
-    return _says_so(place)
+    return _own_mark(place) is not None
 
 
-def _says_so(file: Path) -> bool:
+def _own_mark(file: Path) -> dict[str, object] | None:
+    """The content of a JSON file that says that a command of this program made it; None of any other file."""
     try:
         content = read_json(file)
     except ArtifactError:
-        return False
-    return isinstance(content, dict) and str(content.get(MADE_BY, "")).startswith("sensibert ")
+        return None
+    return content if isinstance(content, dict) and str(content.get(MADE_BY, "")).startswith("sensibert ") else None
 
 
 def _refuse_unwritable(out: Path, place: Path) -> None:

@@ -5,7 +5,18 @@ import shutil
 
 import pandas as pd
 import pytest
-from hostile import files_below, run
+from hostile import LONG, files_below, run
+from hypothesis import settings
+
+settings.register_profile("hostile", max_examples=2000 if LONG else 40, deadline=None, derandomize=not LONG)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _profile():
+    """Other tests keep their own number of examples."""
+    settings.load_profile("hostile")
+    yield
+    settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")

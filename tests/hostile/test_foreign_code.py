@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hostile import COMMANDS, run
+from hostile import COMMANDS, run, with_model
 
 EVIL = "from pathlib import Path\nPath({place!r}).write_text('it ran')\nraise SystemExit\n"
 
@@ -17,10 +17,6 @@ def evil(here):
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "evil", "auto_map": wanted}))
     (folder / "evil.py").write_text(EVIL.format(place=str(ran)))
     return ran
-
-
-def with_model(command):
-    return tuple("model" if word == "tiny-bert" else word for word in getattr(COMMANDS, command))
 
 
 @pytest.mark.parametrize("stdin", ["", "y\n", "yes\n" * 20])

@@ -72,6 +72,13 @@ def test_a_result_is_replaced_when_asked_and_only_then(here, command, place):
     assert run(*arguments, "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["compress", "score"])
+def test_a_command_that_fails_leaves_no_new_folder(refused, here, command):
+    arguments = [word if word != "tiny-bert" else "nowhere/else" for word in getattr(COMMANDS, command)]
+    refused(*arguments, "--out", "new/folder/result", says="nowhere/else")
+    assert not (here / "new").exists()
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "null", '{"made_by": 1}', '{"made_by": "somebody"}', "\ud800", "[" * 10000]
 )

@@ -35,7 +35,7 @@ def refusal(backbone):
     with pytest.raises(BackboneError) as caught:
         load_backbone(str(backbone), TASKS["sst2"], seed=0)
     message = str(caught.value)
-    assert repr(str(backbone)) in message
+    assert str(backbone) in message
     assert "\n" not in message
     return message
 
@@ -123,7 +123,7 @@ def test_a_model_that_is_no_text_encoder_is_refused(tmp_path):
 def test_damaged_weights_are_refused(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "Allowed: " in refusal(folder)
+    assert "model.safetensors is damaged" in refusal(folder)
 
 
 def test_weights_that_do_not_fit_are_refused_and_not_drawn_anew(folder):

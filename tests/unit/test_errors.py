@@ -37,6 +37,20 @@ def test_a_full_disk_met_by_torch_is_explained():
     assert "the disk is full" in explain(caught.value)
 
 
+def test_a_full_disk_met_by_the_store_of_a_search_is_explained():
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import OperationalError
+
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 2"))
+        connection.execute(text("CREATE TABLE trials (number)"))
+        with pytest.raises(OperationalError) as caught:
+            connection.execute(text("INSERT INTO trials VALUES (zeroblob(9000))"))
+    message = explain(caught.value)
+    assert "the disk is full" in message
+    assert "\n" not in message
+
+
 def test_a_missing_permission_is_explained():
     assert explain(PermissionError(errno.EACCES, "denied", "data/raw")) == "no permission for data/raw"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensibert.cli.app import app
 from sensibert.errors import ParamsError
 from sensibert.io import mark, marked
-from sensibert.places import check_output, holding
+from sensibert.places import check_output, making, mark_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -72,6 +72,7 @@ TrustRemoteCode = Annotated[
 
 @app.command()
 def compress(
+    context: typer.Context,
     model: ModelName,
     train: TrainFile,
     text: TextColumn,
@@ -126,13 +127,15 @@ def compress(
     \b
     sensibert compress --model minilm-l6 --train reviews.csv --text review --label sentiment --budget 0.4 --out small
     """  # noqa: D301 (a real backspace: it keeps the line)
+    # A result of this command may be that of this very run, which was killed after its last step.
+    own = mark_of(out, "compress") is not None
+    _claim(context, out, overwrite=overwrite or own, inputs=_given(model, train, validation, scores, mask))
     from sensibert import compress as flow
     from sensibert.config.section import validate
     from sensibert.models.mask import read_mask
     from sensibert.report.card import summary
     from sensibert.scoring.files import read_scores
 
-    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation, scores, mask))
     content = {
         "model": {"backbone": model, "max_length": max_length},
         "budget": budget,
@@ -150,24 +153,28 @@ def compress(
     recipe = validate(flow.Recipe, content, "compress")
     given_scores = read_scores(scores) if scores else None
     given_mask = read_mask(mask) if mask else None
-    with holding(out):
-        task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-        evidence = flow.compress_model(
-            task,
-            dataset,
-            audit,
-            recipe,
-            out,
-            scores=given_scores,
-            mask=given_mask,
-            any_origin=any_origin,
-            say=typer.echo,
-        )
+    task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
+    done = None if overwrite else flow.finished(out, flow.run_of(recipe, dataset, given_scores, given_mask))
+    if done is not None:
+        typer.echo("already done with this data and these settings; --overwrite makes it anew")
+    check_output(out, overwrite=overwrite or done is not None)
+    evidence = done or flow.compress_model(
+        task,
+        dataset,
+        audit,
+        recipe,
+        out,
+        scores=given_scores,
+        mask=given_mask,
+        any_origin=any_origin,
+        say=typer.echo,
+    )
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
 
 
 @app.command("score")
 def score_command(
+    context: typer.Context,
     model: ModelName,
     train: TrainFile,
     text: TextColumn,
@@ -190,13 +197,13 @@ def score_command(
     The file holds the scores of every criterion and all that a budget needs: `sensibert mask` cuts it at any budget
     without another pass. Held-out rows are never scored: pass the same data as to `sensibert compress`.
     """
+    _claim(context, out, overwrite=overwrite, inputs=_given(model, train, validation))
     from sensibert.config.section import validate
     from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
     from sensibert.models.subject import Subject
     from sensibert.scoring.files import write_scores
     from sensibert.scoring.scoring_pass import score_subject
 
-    check_output(out, overwrite=overwrite, inputs=_given(model, train, validation))
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
     settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
@@ -209,6 +216,7 @@ def score_command(
 
 @app.command()
 def mask(
+    context: typer.Context,
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A score file.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The mask (.safetensors).")],
     budget: Budget = 0.4,
@@ -223,13 +231,13 @@ def mask(
     Instant, apart from --budget-kind latency, which first measures the modules of the model on this machine.
     `sensibert compress --mask FILE` uses the mask.
     """
+    _claim(context, out, overwrite=overwrite, inputs=[scores])
     from sensibert.config.section import validate
     from sensibert.config.settings import RankingParams
     from sensibert.models.mask import write_mask
     from sensibert.scoring.budgets import mask_for
     from sensibert.scoring.files import read_scores
 
-    check_output(out, overwrite=overwrite, inputs=[scores])
     content = read_scores(scores)
     options = validate(RankingParams, {"round_to": round_to}, "mask").options(criterion)
     table = None
@@ -251,6 +259,7 @@ def mask(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     folder: Folder,
     data: Annotated[
         str,
@@ -267,6 +276,8 @@ def evaluate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Metrics of a saved model on labelled data."""
+    if out is not None:
+        _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.compute.hardware import best_device
     from sensibert.data.encoding import encode
     from sensibert.evaluation.evaluate import evaluate
@@ -274,13 +285,12 @@ def evaluate(
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
-    if out is not None:
-        check_output(out, overwrite=overwrite, inputs=_given(folder, data))
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     check_length(model.config, max_length)
     task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
+    typer.echo(f"{'rows':20} {len(rows):,}")
     for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
     if out is not None:
@@ -293,6 +303,7 @@ def evaluate(
 
 @app.command()
 def bench(
+    context: typer.Context,
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Saved models, or exports; ratios are to the first.")
     ],
@@ -305,6 +316,8 @@ def bench(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Compare how fast models answer: they take turns in one run, in fp32 unless INT8."""
+    if out is not None:
+        _claim(context, out, overwrite=overwrite, inputs=folders)
     from dataclasses import asdict
 
     import torch
@@ -315,8 +328,6 @@ def bench(
     from sensibert.io import write_json
     from sensibert.report.latency import latency_table
 
-    if out is not None:
-        check_output(out, overwrite=overwrite, inputs=folders)
     if threads:
         torch.set_num_threads(threads)
     candidates = [
@@ -333,6 +344,7 @@ def bench(
 
 @app.command()
 def export(
+    context: typer.Context,
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the export.")],
     to: Annotated[str, typer.Option("--to", metavar="onnx", help="The format.")] = "onnx",
@@ -353,6 +365,7 @@ def export(
 
     The folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`.
     """
+    _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.data.encoding import encode, encode_texts, texts_of
     from sensibert.deploy.onnx.export import export_onnx
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
@@ -360,7 +373,6 @@ def export(
 
     if to != "onnx":
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
-    check_output(out, overwrite=overwrite, inputs=_given(folder, data))
     model = load_model(folder, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     check_length(model.config, max_length)
@@ -421,6 +433,11 @@ def _read(
 def _epochs(epochs: float | None) -> dict[str, float]:
     """Exactly as many as were asked for, if any were."""
     return {} if epochs is None else {"epochs": epochs, "min_steps": 0}
+
+
+def _claim(context: typer.Context, out: Path, **how: Any) -> None:
+    """Keep `out` for this command until it ends; see `places.making`."""
+    context.with_resource(making(out, **how))
 
 
 def _given(*inputs: Path | str | None) -> list[Path | str]:

@@ -19,7 +19,13 @@ from sensibert.io import replacing
 
 
 def available(root: Path = Path()) -> dict[str, Path]:
-    """Every profile and its file, sorted by name."""
+    """Every profile and its file, sorted by name.
+
+    Raises:
+        ParamsError: there is no folder of profiles.
+    """
+    if not (root / "profiles").is_dir():
+        raise ParamsError("there is no folder profiles/ here; run from the repository root")
     return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"), key=lambda path: path.stem)}
 
 
@@ -61,15 +67,16 @@ def activate(name: str, root: Path = Path(), force: bool = False) -> None:
     """
     profile = _checked(name, root)
     current = active(root)
-    if current == name:
-        return
     if current is None and (root / "params.yaml").exists() and not force:
         raise ParamsError(_about_edits(root))
-    # This order never leaves a lock that is stored nowhere, wherever the process is killed.
-    _copy(root / "dvc.lock", _resting_lock(current or derived_from(root) or "unknown", root))
-    _copy(profile, root / "params.yaml")
-    (root / "dvc.lock").unlink(missing_ok=True)
-    _copy(_resting_lock(name, root), root / "dvc.lock")
+    lock = root / "dvc.lock"
+    if current != name:
+        # Wherever this is killed, every lock is stored somewhere, and none is active beside another's params.yaml.
+        _copy(lock, _resting_lock(current or derived_from(root) or "unknown", root))
+        lock.unlink(missing_ok=True)
+        _copy(profile, root / "params.yaml")
+    if not lock.exists():
+        _copy(_resting_lock(name, root), lock)
 
 
 def _checked(name: str, root: Path) -> Path:

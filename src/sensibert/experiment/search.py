@@ -74,7 +74,7 @@ class Search:
             self._run_trial(study, settings, training, scratch)
         if not _complete(study):
             raise DataError("every trial of the search diverged: give search.learning_rates that are lower")
-        trials = [_trial(found) for found in _finished(study)]
+        trials = [_trial(found, number) for number, found in enumerate(_finished(study))]
         if settings.max_train is None:
             return trials, scratch / "best"
         self._refit(best_first(trials)[0], settings, training, scratch)
@@ -142,7 +142,7 @@ class Search:
 
 
 def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
-    """The study of an earlier run, with its killed trial put back in the queue, or a new study."""
+    """The study of an earlier run, whose killed trial is tried again, or a new study."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{file}",
@@ -153,23 +153,26 @@ def _open_study(settings: SearchParams, file: Path) -> optuna.Study:
     )
     for killed in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(killed.number, state=TrialState.FAIL)
-        study.enqueue_trial(killed.system_attrs.get("fixed_params", killed.params))
-    if settings.sampler == "grid":
-        for batch_size, rate in settings.points:
-            study.enqueue_trial({BATCH_SIZE: batch_size, LEARNING_RATE: rate}, skip_if_exists=True)
     return study
 
 
 def _next_trial(study: optuna.Study, settings: SearchParams, seed: int) -> optuna.Trial:
-    """The point that the sampler proposes, or an untried one if it proposes a point again."""
+    """The next point of the grid, or what the sampler proposes; an untried one if it proposes a point again."""
     tried = {_point(found) for found in _finished(study)}
+    left = [point for point in settings.points if point not in tried]
+    if settings.sampler == "grid":
+        return _trial_at(study, left[0], settings)
     trial = _suggested(study.ask(), settings)
     if _point(trial) not in tried:
         return trial
     study.tell(trial, state=TrialState.FAIL)
-    left = [point for point in settings.points if point not in tried]
-    point = left[np.random.default_rng([seed, len(tried)]).integers(len(left))]
-    study.enqueue_trial(dict(zip((BATCH_SIZE, LEARNING_RATE), point, strict=True)))
+    return _trial_at(study, left[np.random.default_rng([seed, len(tried)]).integers(len(left))], settings)
+
+
+def _trial_at(study: optuna.Study, point: tuple[int, float], settings: SearchParams) -> optuna.Trial:
+    # One at a time: in a queue of the whole grid, a trial that was killed would come last when it is tried again.
+    if not study.get_trials(states=[TrialState.WAITING]):  # a kill may have left it there
+        study.enqueue_trial(dict(zip((BATCH_SIZE, LEARNING_RATE), point, strict=True)))
     return _suggested(study.ask(), settings)
 
 
@@ -184,7 +187,7 @@ def _point(trial: optuna.Trial | FrozenTrial) -> tuple[int, float]:
 
 
 def _sampler(settings: SearchParams, seed: int, trial: int) -> BaseSampler:
-    # Seeded anew for each trial: a search that resumes draws the same points. The grid is in the queue.
+    # Seeded anew for each trial: a search that resumes draws the same points. A grid has its own order.
     draw = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
     return TPESampler(seed=draw) if settings.sampler == "tpe" else RandomSampler(seed=draw)
 
@@ -201,9 +204,10 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(states=[TrialState.COMPLETE])
 
 
-def _trial(found: FrozenTrial) -> Trial:
+def _trial(found: FrozenTrial, number: int) -> Trial:
+    """A finished trial. Its number is not Optuna's, which counts the attempts that were killed."""
     return Trial(
-        number=found.number,
+        number=number,
         batch_size=found.params[BATCH_SIZE],
         learning_rate=found.params[LEARNING_RATE],
         state="complete" if found.state == TrialState.COMPLETE else "pruned",

@@ -19,6 +19,7 @@ import os
 import shlex
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -55,6 +56,8 @@ ARTIFACTS_FOLDER = "mlartifacts"
 """Next to a SQLite store; where `mlflow ui` looks by default."""
 
 _LOCK_SECONDS = 120
+_SQLITE = b"SQLite format 3\x00"
+"""What a SQLite database begins with, unless it is empty."""
 _MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default it retries an unreachable server for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -307,15 +310,59 @@ def _lock(uri: str, root: Path) -> Iterator[None]:
     """One sync at a time: a fresh SQLite store breaks when two processes initialize it at once."""
     from filelock import FileLock, Timeout
 
-    database = _sqlite_file(uri) or root / "mlflow.db"
-    if not database.parent.is_dir():
-        store = _without_password(uri)
-        raise TrackingError(f"cannot use the MLflow store {store}: there is no folder {database.parent}")
+    database = _sqlite_file(uri)
+    if uri.startswith("sqlite"):
+        _check_file(uri, database)
+    database = database or root / "mlflow.db"
     try:
         with FileLock(database.with_name(f"{database.name}.lock"), timeout=_LOCK_SECONDS):
             yield
     except Timeout:
         raise TrackingError(f"another sync has been running for {_LOCK_SECONDS} s; try again when it is done") from None
+
+
+def _check_file(uri: str, database: Path | None) -> None:
+    """Refuse a SQLite store that cannot be one before a lock is left beside it, or waited for.
+
+    Where there are no locks, filelock and SQLite would try for minutes.
+    """
+    from sqlalchemy.engine import make_url
+
+    make_url(uri).get_dialect()  # raises for a driver that is not there
+    problem = None
+    if database is None or database.name == ":memory:":
+        problem = "it is in memory alone, and would be gone with this command"
+    elif not database.parent.is_dir():
+        problem = f"there is no folder {database.parent}"
+    elif database.exists() and not database.is_file():
+        problem = f"{database} is no file"
+    elif database.exists() and not _may_be_sqlite(database):
+        problem = f"{database} is no SQLite database"
+    else:
+        problem = _no_locks(database.parent)
+    if problem is not None:
+        raise TrackingError(f"cannot use the MLflow store {_without_password(uri)}: {problem}")
+
+
+def _may_be_sqlite(database: Path) -> bool:
+    with database.open("rb") as file:
+        return file.read(len(_SQLITE)) in (_SQLITE, b"")
+
+
+def _no_locks(folder: Path) -> str | None:
+    """Why the files of a folder cannot be locked; tried on one that has no name."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, whose files can
+        return None
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what filelock does
+            fcntl.flock(file, fcntl.LOCK_UN)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # what SQLite does
+    except OSError as error:
+        return f"no file can be written and locked in {folder} ({error.strerror or error})"
+    return None
 
 
 @contextmanager

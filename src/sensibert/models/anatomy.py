@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -128,6 +129,28 @@ def costs_of(model: PreTrainedModel) -> dict[ModuleKey, int]:
 def grains_of(model: PreTrainedModel) -> dict[ModuleKey, Shape]:
     """What the kept heads and head sizes of each module must be multiples of."""
     return {key: module.grain for key, module in prunable_modules(model).items()}
+
+
+def check_shapes(model: PreTrainedModel) -> None:
+    """Refuse a slim model whose config gives a module heads and widths that do not fit each other.
+
+    Raises:
+        BackboneError: the message names the module.
+    """
+    for module in prunable_modules(model).values():
+        outputs = {features(linear)[1] // projection.blocks for projection, linear in module.input_projections.items()}
+        wanted = {"heads": module.shape.heads, "size": module.shape.size, "width": module.shape.dimensions}
+        found = {name: getattr(module.head_holder, name) for name in _attributes(module)}
+        width, _ = features(module.output_projection)
+        if outputs != {width} or any(value != wanted[module.anatomy.attributes[name]] for name, value in found.items()):
+            raise BackboneError(
+                f"the config gives layer {module.key.layer}, {module.key.group}, sizes that do not fit each other: "
+                f"{width} inputs of the output projection, outputs {sorted(outputs)}, {found}"
+            )
+
+
+def _attributes(module: PrunableModule) -> Iterable[str]:
+    return module.anatomy.attributes if module.head_holder is not None else ()
 
 
 def module_names(model: PreTrainedModel) -> dict[nn.Module, str]:

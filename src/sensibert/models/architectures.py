@@ -70,6 +70,15 @@ class Anatomy:
         """The attribute of `head_holder` that holds the size of a head."""
         return next(name for name, meaning in self.attributes.items() if meaning == "size")
 
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """The paths of all linear layers of both groups."""
+        return tuple(
+            path
+            for group in (self.attention, self.feed_forward)
+            for path in (*(projection.path for projection in group.input_projections), group.output_projection)
+        )
+
     def group(self, name: str) -> GroupPaths:
         """The paths of `attention` or `feed_forward`."""
         return self.attention if name == "attention" else self.feed_forward

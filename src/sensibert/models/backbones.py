@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
-from safetensors import SafetensorError
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     AutoConfig,
@@ -28,9 +29,11 @@ from transformers.utils import logging
 from sensibert.config.settings import Pooling
 from sensibert.data.tasks import Task
 from sensibert.errors import BackboneError
-from sensibert.models.anatomy import is_classifier
+from sensibert.models.anatomy import check_shapes, is_classifier
+from sensibert.models.config_file import CONFIG, read_config, read_object
 from sensibert.models.heads import choose_pooling, give_head
 from sensibert.models.modeling_slim import SLIM_PREFIX
+from sensibert.models.weight_files import check_weights
 
 MINILM = "minilm-l6"
 TINY = "tiny-bert"
@@ -53,7 +56,20 @@ def load_tokenizer(backbone: str, *, trust_remote_code: bool = False) -> PreTrai
     tokenizer = _loaded(AutoTokenizer, backbone, trust_remote_code=trust_remote_code)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what Transformers makes if the file is missing
         raise BackboneError(f"the tokenizer of {backbone!r} has no vocabulary: tokenizer.json or vocab.txt is missing")
+    if backbone != MINILM and (not Path(backbone).is_dir() or (Path(backbone) / CONFIG).exists()):
+        config = _loaded(AutoConfig, backbone, trust_remote_code=trust_remote_code)
+        _refuse_ids_without_embedding(tokenizer, config, backbone)
     return tokenizer
+
+
+def _refuse_ids_without_embedding(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, backbone: str) -> None:
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    rows = getattr(config, "vocab_size", None)
+    if rows is not None and largest >= rows:
+        raise BackboneError(
+            f"the tokenizer of {backbone!r} gives {token!r} the id {largest}, and the model has {rows} embeddings "
+            f"(vocab_size in config.json): ids to {rows - 1} are allowed"
+        )
 
 
 def load_backbone(
@@ -84,9 +100,10 @@ def load_backbone(
     options = {"ignore_mismatched_sizes": True, "output_loading_info": True, **labels}
     options["trust_remote_code"] = trust_remote_code
     model, report = _loaded(AutoModelForSequenceClassification, backbone, **options)
-    left_out = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    if lost := sorted(name for name in left_out if not is_classifier(model, name) and ".pooler." not in name):
-        raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
+    left_out = _left_out(report)
+    _refuse_lost(backbone, (name for name in left_out if not is_classifier(model, name) and ".pooler." not in name))
+    if model.config.model_type.startswith(SLIM_PREFIX):
+        check_shapes(model)
     is_trained = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
     is_classifier_of_task = is_trained and classifies(backbone, task)
     if is_classifier_of_task and pooling == "auto":
@@ -104,18 +121,36 @@ def load_model(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedMo
     Raises:
         BackboneError: the folder holds no model.
     """
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).exists():
         raise BackboneError(
             f"{folder} holds no model: config.json is missing. In an experiment, run `dvc repro` to make it"
         )
     config = _loaded(AutoConfig, str(folder), trust_remote_code=trust_remote_code)
-    is_image = type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    auto = AutoModelForImageClassification if is_image else AutoModelForSequenceClassification
-    return _loaded(auto, str(folder), trust_remote_code=trust_remote_code)
+    auto = AutoModelForImageClassification if _reads_images(config) else AutoModelForSequenceClassification
+    options = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # to name what does not fit
+    model, report = _loaded(auto, str(folder), trust_remote_code=trust_remote_code, **options)
+    _refuse_lost(str(folder), _left_out(report))
+    if model.config.model_type.startswith(SLIM_PREFIX):
+        check_shapes(model)
+    return model
+
+
+def _reads_images(config: PreTrainedConfig) -> bool:
+    return type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+
+def _left_out(report: dict[str, Any]) -> set[str]:
+    """The parameters for which Transformers found no weights of their shape."""
+    return {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+
+
+def _refuse_lost(backbone: str, names: Iterable[str]) -> None:
+    if lost := sorted(names):
+        raise BackboneError(f"{backbone!r} has no fitting weights for {len(lost)} parameters, {lost[0]} among them")
 
 
 def check_length(config: PreTrainedConfig, tokens: int, option: str = "--max-length") -> None:
-    """Refuse texts that are longer than a model has positions for.
+    """Refuse texts for a model that reads images, and texts that are longer than it has positions for.
 
     Args:
         config: Of the model.
@@ -123,8 +158,10 @@ def check_length(config: PreTrainedConfig, tokens: int, option: str = "--max-len
         option: What says so, for the message.
 
     Raises:
-        BackboneError: there are fewer positions.
+        BackboneError: there are fewer positions, or the model reads no texts.
     """
+    if _reads_images(config):
+        raise BackboneError(f"a model of the type {config.model_type!r} reads images, not texts")
     positions = _positions(config)
     if positions is not None and tokens > positions:
         raise BackboneError(f"{option} {tokens}: this model has positions for {positions} tokens at most")
@@ -151,7 +188,7 @@ def classifies(backbone: str, task: Task) -> bool:
         return False
     config = _loaded(AutoConfig, backbone)
     trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
-    names = tuple(config.id2label.values())
+    names = _names(config)
     numbers = tuple(name.removeprefix("LABEL_") for name in names)  # Transformers' names if none were given
     return trained and task.label_names in (names, numbers)
 
@@ -163,7 +200,17 @@ def class_names(folder: Path) -> tuple[str, ...]:
         BackboneError: the folder holds no model.
     """
     config = _loaded(AutoConfig, str(folder))
-    return () if config.problem_type == "regression" else tuple(config.id2label.values())
+    if config.problem_type == "regression":
+        return ()
+    names = _names(config)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise BackboneError(f"{folder / CONFIG}: id2label: {repeated[0]!r} is the name of more than one class")
+    return names
+
+
+def _names(config: PreTrainedConfig) -> tuple[str, ...]:
+    """The names of the classes in the order of their ids, whatever the order in the file."""
+    return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
 def _renew_classifier(model: PreTrainedModel, seed: int) -> None:
@@ -177,20 +224,74 @@ def _renew_classifier(model: PreTrainedModel, seed: int) -> None:
 
 
 def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **options: Any) -> Any:
+    """What a loader of Transformers makes of a backbone: the one door through which foreign files come in."""
     source = _source(backbone)
-    if source.is_dir() and loader is not AutoTokenizer and not (source / "config.json").is_file():
-        raise BackboneError(f"{backbone!r} is a directory without a model: config.json is missing. {_ALLOWED}")
     _quiet()
     try:
+        if source.is_dir():
+            _check_folder(loader, source, backbone)
+        if loader in _MODELS:
+            _check_model(loader, source, trust_remote_code=trust_remote_code, **options)
         return loader.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except BackboneError:
+        raise
+    except Exception as error:  # damaged files make Transformers, tokenizers and torch raise whatever comes to hand
         if "trust_remote_code" in str(error):
             raise BackboneError(
                 f"{backbone!r} brings code of its own{_foreign_code(source)}, and none of it was run. If you trust "
                 "it, give --trust-remote-code"
             ) from None
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"cannot load {backbone!r}: {reason}. {_ALLOWED}") from error
+        kind = "the tokenizer (tokenizer.json or what is beside it) of " if loader is AutoTokenizer else ""
+        raise BackboneError(f"cannot load {kind}{backbone!r}: {_reason(error)}. {_ALLOWED}") from error
+
+
+_MODELS = (AutoModelForSequenceClassification, AutoModelForImageClassification)
+_BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SPARE_PARAMETERS = 10_000_000
+"""A new pooler and classifier may have so many, whatever the weights hold."""
+
+
+def _check_folder(loader: Any, folder: Path, backbone: str) -> None:
+    """Look at the small files that a loader is going to read."""
+    if loader is AutoTokenizer:
+        for name in _BESIDE_TOKENIZER:
+            if (folder / name).exists():
+                read_object(folder / name)
+    elif not (folder / CONFIG).exists():
+        raise BackboneError(f"{backbone!r} is a directory without a model: {CONFIG} is missing. {_ALLOWED}")
+    if (folder / CONFIG).exists():
+        read_config(folder)
+
+
+def _check_model(loader: Any, source: Path, **options: Any) -> None:
+    """Refuse an encoder-decoder, damaged weights, and a config that describes far more than the weights hold.
+
+    Transformers would fill what the weights do not hold with random numbers, and take memory for them first.
+    """
+    config = AutoConfig.from_pretrained(str(source), **options)
+    if config.is_encoder_decoder:
+        raise BackboneError(f"{str(source)!r} is an encoder-decoder ({config.model_type!r}); allowed: one of the two")
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):  # shapes alone
+        model = loader.from_config(config, trust_remote_code=options["trust_remote_code"])
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if source.is_dir():
+        stored = check_weights(source)
+        if described > 2 * stored + _SPARE_PARAMETERS:  # a parameter takes half a byte at least
+            raise BackboneError(
+                f"{source / CONFIG} describes {described:,} parameters, and the weights beside it hold {stored:,} "
+                "bytes: its sizes are not those of the weights"
+            )
+    if 4 * described > psutil.virtual_memory().total:
+        raise BackboneError(f"{str(source)!r} has {described:,} parameters, more than this machine has memory for")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    if not text or not isinstance(error, OSError | ValueError | RuntimeError | StrictDataclassError | ImportError):
+        text = f"its files are damaged or of another kind ({type(error).__name__}: {text})"  # such as KeyError: 'x'
+    return text.rstrip(". ")
 
 
 def _source(backbone: str) -> Path:
@@ -200,10 +301,11 @@ def _source(backbone: str) -> Path:
 def _foreign_code(folder: Path) -> str:
     """The code that a folder wants to be run, for a message; nothing for a name on the hub."""
     wanted: set[str] = set()
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in (CONFIG, "tokenizer_config.json"):
         if (folder / name).is_file():
-            entries = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map") or {}
-            wanted |= {str(value) for value in entries.values()}
+            entries = read_object(folder / name).get("auto_map")
+            values = entries.values() if isinstance(entries, dict) else [entries] if entries else []
+            wanted |= {str(value) for value in values}
     return f" ({', '.join(sorted(wanted))})" if wanted else ""
 
 

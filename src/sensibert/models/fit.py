@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.errors import ParamsError
 from sensibert.models.architectures import ANATOMIES
+from sensibert.models.config_file import CONFIG, read_config
 
 _DEPTH = ("num_hidden_layers", "n_layers", "n_layer")
 """What architectures call the number of their layers."""
@@ -21,11 +21,12 @@ def check_backbone(params: Params, name: str = "params.yaml") -> Params:
     """Refuse a method that does not fit a backbone in a local folder; the error message uses `name`.
 
     Raises:
+        BackboneError: the backbone's config.json is damaged.
         ParamsError: a method trains biases that the encoder does not have, or more layers than there are.
     """
-    config = Path(params.model.backbone) / "config.json"
-    if config.is_file():
-        content = json.loads(config.read_text(encoding="utf-8"))
+    folder = Path(params.model.backbone)
+    if (folder / CONFIG).exists():
+        content = read_config(folder)
         named = dict.fromkeys((*params.tuning, *params.search.tuning))
         _refuse_more_layers_than_there_are(params, named, content, name)
         _refuse_biases_that_are_not_there(params, named, content, name)

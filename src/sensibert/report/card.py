@@ -10,6 +10,7 @@ from tabulate import tabulate
 from sensibert.config.settings import TrainingParams
 from sensibert.io import replacing
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
+from sensibert.report.markdown import code, visible
 from sensibert.results import Evidence
 
 HEADER = ("", "before", "after", "")
@@ -79,7 +80,7 @@ def _metadata(evidence: Evidence) -> ModelCardData:
     ]
     return ModelCardData(
         model_name=f"{_short(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
-        base_model=None if Path(recipe["model"]["backbone"]).exists() else recipe["model"]["backbone"],
+        base_model=None if Path(recipe["model"]["backbone"]).exists() else _short(recipe["model"]["backbone"]),
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["sensibert", "pruning", "text-classification"],
@@ -89,24 +90,26 @@ def _metadata(evidence: Evidence) -> ModelCardData:
 
 def _short(backbone: str) -> str:
     """A name to show; of a local directory only the last part, since its path is private."""
-    return Path(backbone).name if Path(backbone).exists() else backbone
+    return visible(Path(backbone).name if Path(backbone).exists() else backbone)
 
 
 def _body(evidence: Evidence) -> str:
     recipe, after, task = evidence.recipe, evidence.after, evidence.task
     table = tabulate(_rows(evidence), headers=HEADER, tablefmt="github", colalign=("left", "right", "right", "right"))
-    labels = ", ".join(f"`{name}`" for name in task["labels"]) or "a real number"
+    labels = ", ".join(map(code, task["labels"])) or "a real number"
+    backbone = code(_short(recipe["model"]["backbone"]))
     hardware, versions = evidence.provenance["hardware"], evidence.provenance["packages"]
-    return f"""# {_short(recipe["model"]["backbone"])}, made smaller for {task["name"]}
+    processor = code(hardware["gpu"] or hardware["cpu"])
+    return f"""# {backbone}, made smaller for {code(task["name"])}
 
-{_short(recipe["model"]["backbone"])} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
-attention and feed-forward dimensions), chosen by `{recipe["criterion"]}` and fine-tuned for
+{backbone} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
+attention and feed-forward dimensions), chosen by {code(recipe["criterion"])} and fine-tuned for
 {_epochs(evidence):.3g} epochs. The dropped dimensions are gone from the files: nothing is masked at run time.
 
 {table}
 
 Metrics are on {after.examples:,} held-out rows that nothing was chosen by. Latency is the median forward pass in fp32
-over texts of {after.cost.tokens} tokens on {hardware["gpu"] or hardware["cpu"]} with {hardware["torch_threads"]}
+over texts of {after.cost.tokens} tokens on {processor} with {hardware["torch_threads"]}
 threads; both models took turns.
 
 ## Use it

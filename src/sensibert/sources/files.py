@@ -22,7 +22,7 @@ from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.errors import DataError
 from sensibert.sources.prepare import Carving, normalize, prepare_splits
-from sensibert.sources.public import RawSplit, json_records
+from sensibert.sources.public import RawSplit, json_records, unlike_keys
 
 MAX_CLASSES = 1000
 
@@ -233,23 +233,28 @@ def _read_file(path: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a readable gzip file: {error}") from error
     rows.columns = rows.columns.astype("str")
+    _refuse_twins(path, list(rows.columns))
     return rows
+
+
+def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
+    """Two columns of one name: readers take one of them and say nothing."""
+    names = [str(name) for name in columns]
+    if twins := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(f"{path} has more than one column {twins[0]!r}; allowed: names that differ")
 
 
 def _read_separated(path: Path, separator: str) -> pd.DataFrame:
     """Read a csv or tsv file; every cell is text, since pandas would take "NA" for missing and "007" for 7."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be lost
+        how: dict[str, Any] = {"sep": separator, "dtype": "str", "encoding": "utf-8-sig"}
+        how |= {"keep_default_na": False, "index_col": False}
         try:
-            return pd.read_csv(
-                path,
-                sep=separator,
-                dtype="str",
-                keep_default_na=False,
-                na_values=[""],
-                index_col=False,
-                encoding="utf-8-sig",
-            )
+            # As a row of its own: pandas would call the second of two columns `text` `text.1`.
+            header = pd.read_csv(path, header=None, nrows=1, na_values=[], **how)
+            _refuse_twins(path, [name for name in header.iloc[0] if name])
+            return pd.read_csv(path, na_values=[""], **how)
         except pd.errors.EmptyDataError:
             raise DataError(f"{path} is empty") from None
         except pd.errors.ParserWarning:
@@ -277,8 +282,10 @@ def _open_text(path: Path) -> TextIO:
 
 def _read_list(path: Path, file: TextIO) -> list[dict[str, Any]]:
     try:
-        records = json.load(file)
-    except json.JSONDecodeError as error:
+        records = json.load(file, object_pairs_hook=unlike_keys)
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}") from error
     for number, record in enumerate(records):
         if not isinstance(record, dict):
@@ -288,12 +295,14 @@ def _read_list(path: Path, file: TextIO) -> list[dict[str, Any]]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
+        _refuse_twins(path, pq.read_schema(path).names)
         table = pq.read_table(path)
         rows = table.to_pandas(ignore_metadata=True)  # the wanted column may be an index of pandas
         declares = b"huggingface" in (table.schema.metadata or {})
         return _with_class_names(rows, Features.from_arrow_schema(table.schema)) if declares else rows
     except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise DataError(f"{path} is not a readable parquet file: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} is not a readable parquet file: {reason}") from error
 
 
 def _with_class_names(rows: pd.DataFrame, features: Features) -> pd.DataFrame:

@@ -188,12 +188,25 @@ def json_records(path: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unlike_keys)
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting, too
             raise DataError(f"{path}, line {number} is not valid JSON: {error}") from None
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {number} holds {line.strip()[:40]}; expected an object with the columns")
         yield record
+
+
+def unlike_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of some pairs, for `json.loads`, which would take the last of two pairs of one key.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {max(names, key=names.count)!r} is there twice")
+    return found
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -32,7 +31,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Example, TrainingOrder, collator, mean_length
 from sensibert.errors import DivergedError
-from sensibert.io import claim_scratch
+from sensibert.io import claim_scratch, release_scratch
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
 from sensibert.training.distillation import distilled_loss
@@ -126,7 +125,7 @@ def fine_tune(
         trainer.train(resume_from_checkpoint=checkpoint)
     _unwrapped(model)
     _refuse_divergence(model, options.learning_rate)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    release_scratch(checkpoints)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()
     history = History(

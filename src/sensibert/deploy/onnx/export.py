@@ -229,13 +229,20 @@ def open_session(file: Path, threads: int | None = None) -> onnxruntime.Inferenc
     Args:
         file: An exported model.
         threads: By default as many as PyTorch uses in this process.
+
+    Raises:
+        ExportError: the file is damaged or of another kind.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
     # Idle threads would keep spinning after a run and take the cores from whatever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # those of ONNX Runtime have nothing else in common
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{file} is damaged or of another kind ({reason})") from error
 
 
 def predict_onnx(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,21 @@ class Model:
         return {"label": self.config["id2label"][str(best)], "probability": 1 / np.exp(logits - logits[best]).sum()}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the answer to the texts of the command line."""
     parser = argparse.ArgumentParser(description="Answer with the exported model in this folder.")
     parser.add_argument("text", nargs="+", help="one text, or the two of a pair")
     parser.add_argument("--model", default="model.onnx", help="file of the model")
     given = parser.parse_args()
-    print(json.dumps(Model(file=given.model).answer(given.text[0] if len(given.text) == 1 else tuple(given.text))))
+    if len(given.text) > 2:
+        parser.error(f"{len(given.text)} texts; allowed: one, or the two of a pair (put a text in quotation marks)")
+    try:
+        answer = Model(file=given.model).answer(given.text[0] if len(given.text) == 1 else tuple(given.text))
+    except Exception as error:  # a file is missing or damaged: each reader has errors of its own
+        reason = (str(error).splitlines() or [""])[0]
+        sys.exit(f"error: cannot answer with {Path(__file__).parent} ({type(error).__name__}: {reason})")
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
