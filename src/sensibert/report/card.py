@@ -90,7 +90,7 @@ def _metadata(evidence: Evidence) -> ModelCardData:
 
 def _short(backbone: str) -> str:
     """A name to show; of a local directory only the last part, since its path is private."""
-    return visible(Path(backbone).name if Path(backbone).exists() else backbone)
+    return visible((Path(backbone).name or backbone) if Path(backbone).exists() else backbone)
 
 
 def _body(evidence: Evidence) -> str:
