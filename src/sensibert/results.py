@@ -78,11 +78,19 @@ class History(TrainingCost):
 
 @dataclass(frozen=True)
 class Effort:
-    """What fine-tuning took on this machine; measured, so not deterministic."""
+    """What a model took on this machine, from the pre-trained weights on; measured, so not deterministic."""
 
     seconds: float
+    """Of its fine-tuning, with all the rounds of a procedure."""
+    preparation_seconds: float
+    """Of what came before: the scoring pass, and the dense model that a method starts from."""
     peak_memory: int | None
-    """Most bytes that the process held, on the GPU if there is one; None if the system does not tell."""
+    """Most bytes that the process of the fine-tuning held, on the GPU if there is one; None if unknown."""
+
+    @property
+    def total_seconds(self) -> float:
+        """Everything that the model needed."""
+        return self.seconds + self.preparation_seconds
 
 
 @dataclass(frozen=True)

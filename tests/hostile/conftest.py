@@ -31,7 +31,11 @@ def originals(glue_data, tmp_path_factory):
     frame = pd.DataFrame({"text": rows["sentence"], "label": rows["label"].map({0: "bad", 1: "good"})})
     frame.to_csv(folder / "rows.csv", index=False)
     (folder / "notes.txt").write_text("mine")
-    save_model(load_backbone("tiny-bert", TASKS["sst2"], seed=0, pooling="pooler"), load_tokenizer("tiny-bert"), folder / "model")
+    save_model(
+        load_backbone("tiny-bert", TASKS["sst2"], seed=0, pooling="pooler"),
+        load_tokenizer("tiny-bert"),
+        folder / "model",
+    )
     config = json.loads((folder / "model" / "config.json").read_text())
     config |= {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
     (folder / "model" / "config.json").write_text(json.dumps(config))

@@ -99,7 +99,11 @@ def result_of(cell):
 
 def effort_of(cell):
     seconds = (100.0 if cell.seed == 0 else 300.0) * (cell.budget if cell.is_pruned else 1.0)
-    return Effort(seconds, peak_memory=2_000_000_000 + cell.seed)
+    scoring = SCORING_SECONDS if cell.method in ("sensitivity", "mask", "fisher") else 0.0
+    return Effort(seconds, scoring, peak_memory=2_000_000_000 + cell.seed)
+
+
+SCORING_SECONDS = 30.0
 
 
 def table_of(some_params):
@@ -131,7 +135,7 @@ def test_the_rows_and_columns_are_those_promised():
     assert list(table.columns) == [
         "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
         "prunable_kept", "trainable_parameters", "stored_parameters", "total_parameters",
-        "extra_passes", "relative_time", "peak_memory",
+        "extra_passes", "relative_time", "relative_fine_tuning_time", "peak_memory",
         "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
     ]  # fmt: skip
     assert list(zip(table["method"], table["budget"], strict=True)) == [
@@ -151,7 +155,8 @@ def test_means_differences_and_costs_are_exact():
     assert row["prunable_kept"] == 0.4
     assert row["total_parameters"] == row["trainable_parameters"] == 16_000_000
     assert row["stored_parameters"] == 16_000_000
-    assert row["relative_time"] == pytest.approx(0.4)
+    assert row["relative_time"] == pytest.approx(0.55)
+    assert row["relative_fine_tuning_time"] == pytest.approx(0.4)
     assert (row["extra_passes"], row["peak_memory"]) == (1.0, 2_000_000_000.5)
 
 
@@ -213,11 +218,11 @@ def test_the_markdown_reads_well(tmp_path):
     assert "## sst2" in lines
     assert "## cola" in lines
     for row in (
-        "sensitivity|0.4×|**88.5 ± 0.7**|**71.0 ± 1.4**|79.8|−1.2|16.00 M|1|0.40×",  # noqa: RUF001
+        "sensitivity|0.4×|**88.5 ± 0.7**|**71.0 ± 1.4**|79.8|−1.2|16.00 M|1|0.55×|0.40×",  # noqa: RUF001
         "BitFit|dense|88.5 ± 0.7|–|−2.5|100.0%|22.00 M|88.0 MB",  # noqa: RUF001
         "sensitivity|0.4×|**88.5 ± 0.7**|+4.0|−2.5|40.0%|16.00 M|64.0 MB",  # noqa: RUF001
-        "BitFit|dense|3,330|3,330|0|1.00×|2.00 GB",  # noqa: RUF001
-        "sensitivity|0.4×|16.00 M|16.00 M|1|0.40×|2.00 GB",  # noqa: RUF001
+        "BitFit|dense|3,330|3,330|0|1.00×|1.00×|2.00 GB",  # noqa: RUF001
+        "sensitivity|0.4×|16.00 M|16.00 M|1|0.55×|0.40×|2.00 GB",  # noqa: RUF001
     ):
         assert row.split("|") in rows
     assert sum("fractions of the prunable parameters" in line for line in lines) == 2
@@ -239,7 +244,7 @@ def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     assert text.isascii()
     body = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert len(body) == 2 * len(table) + len(table) // 2 + 5
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {8, 7, 6}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {9, 7}
     assert not any(re.search(r"(?<!\\)[_%]", line) for line in body)
     assert text.count("{") == text.count("}")
 
@@ -368,6 +373,8 @@ def write_grid(paths, some_params):
     for cell in some_params.cells():
         write_record(paths.metrics(cell), result_of(cell))
         write_json(paths.provenance("finetune", cell.name), asdict(effort_of(cell)) | {"started": "today"})
+        scoring = {"seconds": SCORING_SECONDS, "peak_memory": None}
+        write_json(paths.provenance("score", f"{cell.task}-{cell.seed}"), scoring)
 
 
 def test_the_grid_is_read_in_order_and_stale_files_are_ignored(tmp_path):

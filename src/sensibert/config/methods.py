@@ -63,6 +63,12 @@ class Method:
         return None if self.kind == "tuning" else "kept"
 
     @property
+    def needs_scores(self) -> bool:
+        """Whether its mask comes from scores that took a pass over the training data."""
+        criteria = [name for name in (self.criterion, self.shapes_of) if name is not None]
+        return any(METHODS[name].reads_data for name in criteria)
+
+    @property
     def implementation(self) -> Any:
         """The class or function that `path` names."""
         module, _, attribute = self.path.partition(":")

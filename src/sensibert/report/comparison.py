@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from sensibert.results import Deployed, Effort, Result
 COLUMNS = (
     "task", "method", "budget", "metric", "mean", "std", "n", "vs_magnitude", "vs_full",
     "prunable_kept", "trainable_parameters", "stored_parameters", "total_parameters",
-    "extra_passes", "relative_time", "peak_memory",
+    "extra_passes", "relative_time", "relative_fine_tuning_time", "peak_memory",
     "model_bytes", "latency_ms", "int8_bytes", "int8_latency_ms", "int8_mean",
 )  # fmt: skip
 """Columns of the comparison table.
@@ -25,8 +25,9 @@ COLUMNS = (
 `method` is a criterion or a tuning method, `metric` the task's primary metric; `mean` and `std` are over
 the `n` seeds; `vs_magnitude` and `vs_full` are mean differences over shared seeds, to the criterion
 `magnitude` at the same budget and to dense `full` fine-tuning; `stored_parameters` are those that a task needs on top
-of a shared backbone; `extra_passes` over the training data come before fine-tuning; `relative_time` is
-fine-tuning time relative to `full` on the same task, `peak_memory` the most bytes held at once. Latencies are of one
+of a shared backbone; `extra_passes` over the training data come before fine-tuning; `relative_time` is the time from
+the pre-trained to the tuned model, relative to `full` on the same task, and `relative_fine_tuning_time` that of the
+fine-tuning alone; `peak_memory` is the most bytes that the fine-tuning held at once. Latencies are of one
 text of the task's mean length; `int8_mean` is the primary metric of the INT8 export. Costs are means over the
 seeds, latencies and exports over the deployed ones. Cells that do not apply are empty.
 """
@@ -137,7 +138,8 @@ def _row(point: Point, points: Points, efforts: Mapping[Cell, Effort]) -> dict[s
         "stored_parameters": round(_mean(cost.stored_parameters for cost in costs)),
         "total_parameters": round(_mean(cost.total_parameters for cost in costs)),
         "extra_passes": _mean(cost.extra_passes for cost in costs),
-        "relative_time": _relative_time(of_seed, reference or {}, efforts),
+        "relative_time": _relative_time(of_seed, reference or {}, efforts, lambda effort: effort.total_seconds),
+        "relative_fine_tuning_time": _relative_time(of_seed, reference or {}, efforts, lambda effort: effort.seconds),
         "peak_memory": _mean(efforts[result.cell].peak_memory or math.nan for result in of_seed.values()),
     }
 
@@ -168,9 +170,14 @@ def _primary(of_seed: Mapping[int, Result]) -> dict[int, float]:
     return {seed: result.primary for seed, result in of_seed.items()}
 
 
-def _relative_time(ours: Mapping[int, Result], theirs: Mapping[int, Result], efforts: Mapping[Cell, Effort]) -> float:
+def _relative_time(
+    ours: Mapping[int, Result],
+    theirs: Mapping[int, Result],
+    efforts: Mapping[Cell, Effort],
+    seconds: Callable[[Effort], float],
+) -> float:
     """Mean over the seeds for which both times are known."""
-    times = [(efforts[ours[seed].cell].seconds, efforts[theirs[seed].cell].seconds) for seed in ours.keys() & theirs]
+    times = [(seconds(efforts[ours[seed].cell]), seconds(efforts[theirs[seed].cell])) for seed in ours.keys() & theirs]
     known = np.array([pair for pair in times if not any(map(math.isnan, pair))])
     return float(np.divide(*known.mean(axis=0))) if len(known) else math.nan
 

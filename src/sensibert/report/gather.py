@@ -7,7 +7,7 @@ of cells that are no longer in the grid are ignored.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sensibert.config.grid import Cell, SearchedCell
+from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS
@@ -37,14 +38,23 @@ def gather(paths: Paths, params: Params) -> list[Result]:
 
 
 def gather_efforts(paths: Paths, params: Params) -> dict[Cell, Effort]:
-    """Time and memory of the fine-tuning of every cell.
+    """Time and memory of every cell: of its fine-tuning, and of what it needed before.
 
     Raises:
         ArtifactError: cells have no provenance (all of them are named), or a file is damaged.
     """
-    files = {cell: paths.provenance("finetune", cell.name) for cell in params.cells()}
-    require("provenance of a fine-tuning", ((cell.name, path) for cell, path in files.items()))
-    return {cell: _read_effort(path) for cell, path in files.items()}
+    files = {cell: [paths.provenance("finetune", cell.name), *_preparation(paths, cell)] for cell in params.cells()}
+    require("provenance of a fine-tuning", ((cell.name, path) for cell, of_cell in files.items() for path in of_cell))
+    return {cell: _read_effort(*of_cell) for cell, of_cell in files.items()}
+
+
+def _preparation(paths: Paths, cell: Cell) -> Iterator[Path]:
+    """Provenance of what other stages did before the fine-tuning of a cell."""
+    method = METHODS[cell.method]
+    if method.needs_scores:
+        yield paths.provenance("score", f"{cell.task}-{cell.seed}")
+    if method.starts_tuned:
+        yield paths.provenance("finetune", cell.dense.name)
 
 
 def gather_provenance(paths: Paths, params: Params) -> dict[str, Any]:
@@ -167,7 +177,13 @@ def _read_correct(path: Path) -> np.ndarray:
     return (predictions["label"] == predictions["prediction"]).to_numpy()
 
 
-def _read_effort(path: Path) -> Effort:
+def _read_effort(fine_tuning: Path, *preparation: Path) -> Effort:
+    seconds, peak_memory = _read_cost(fine_tuning)
+    return Effort(seconds, sum(_read_cost(path)[0] for path in preparation), peak_memory)
+
+
+def _read_cost(path: Path) -> tuple[float, int | None]:
+    """Seconds and peak memory of one stage."""
     content = read_json(path)
     try:
         seconds, peak_memory = float(content["seconds"]), content["peak_memory"]
@@ -175,4 +191,4 @@ def _read_effort(path: Path) -> Effort:
         raise ArtifactError(f"{path} is no provenance ({error}); delete it and run `dvc repro`") from None
     # For a run that was killed and resumed, only the time of its last part is known.
     resumed = content.get("resumed") or content.get("resumed_at_step")
-    return Effort(math.nan if resumed else seconds, peak_memory)
+    return math.nan if resumed else seconds, peak_memory

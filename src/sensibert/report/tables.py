@@ -64,8 +64,9 @@ _NOTES = (
     "Trainable counts the parameters that trained, the new classifier's included. Stored is what each further task "
     "adds where the pre-trained backbone is there already. Passes go over the training data before the fine-tuning: "
     "to score the dimensions, to choose what trains, or to fine-tune the dense model that a method begins with. Time "
-    f"is fine-tuning time relative to dense `{REFERENCE_TUNING}` on the same task; memory is the most that its process "
-    "held at once."
+    "is all that a model took from the pre-trained weights on, scoring and a tuned dense model included, relative to "
+    f"dense `{REFERENCE_TUNING}` on the same task; fine-tuning is the last step alone, with all rounds of a "
+    "procedure. Searches of a rate are not counted. Memory is the most that the process of the fine-tuning held at once."
 )
 
 
@@ -102,10 +103,13 @@ def _readable(rows: pd.DataFrame, bold: str) -> pd.DataFrame:
     )
 
 
+_TIMES = ["relative_time", "relative_fine_tuning_time"]
+
+
 def _overview(table: pd.DataFrame, bold: str) -> pd.DataFrame:
     """One row per method and budget with the metric of every task; `bold` wraps the best of a task at each budget."""
     points = table.groupby(["method", "budget"], sort=False)
-    means = points[["mean", "vs_full", "stored_parameters", "extra_passes", "relative_time"]].mean().reset_index()
+    means = points[["mean", "vs_full", "stored_parameters", "extra_passes", *_TIMES]].mean().reset_index()
     metrics = {
         f"{task}, {_lower(metric_label(rows['metric'].iloc[0]))}": _metric(rows, bold)
         for task, rows in table.groupby("task", sort=False)
@@ -176,6 +180,7 @@ def _price(rows: pd.DataFrame) -> dict[str, list[str]]:
         "Stored": [_count(round(count)) for count in rows["stored_parameters"]],
         "Passes": [f"{passes:.2g}" for passes in rows["extra_passes"]],
         "Time": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_time"]],
+        "Fine-tuning": [_number(time, f"{{:.2f}}{TIMES}") for time in rows["relative_fine_tuning_time"]],
     }
 
 
