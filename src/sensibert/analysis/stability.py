@@ -1,12 +1,14 @@
 """Do repeated scoring passes agree? Rank correlation of scores and overlap of masks.
 
 Passes are compared in two separate ways: different seeds after the same number of
-epochs, and different numbers of epochs with the same seed. A mask overlap means something only
-against chance, so each is shown next to the overlap that random masks of the same sizes would have.
+epochs, and different numbers of epochs with the same seed. An agreement means something only against chance, so
+each is shown next to what is left if depth and group alone rank the dimensions: the correlation of scores that are
+shuffled within each module, and the overlap of random masks that keep as many dimensions of each module.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -135,8 +137,10 @@ def agreement(
         for layer in (None, *layers):
             place = {"comparison": comparison, "layer": ALL_LAYERS if layer is None else str(layer)}
             for statistic, correlate in _CORRELATIONS.items():
-                values = [correlate(*(_flat(runs[run], layer) for run in pair)) for pair in pairs]
-                rows.append({**place, "statistic": statistic, **_summary(values), "random": 0.0})
+                of_layer = [tuple(_of_layer(runs[run], layer) for run in pair) for pair in pairs]
+                values = [correlate(_flat(a), _flat(b)) for a, b in of_layer]
+                chance = float(np.mean([_SHUFFLED[statistic](a, b) for a, b in of_layer]))
+                rows.append({**place, "statistic": statistic, **_summary(values), "random": chance})
             for budget, keep in masks.items():
                 kept = [tuple(_of_layer(keep[run], layer) for run in pair) for pair in pairs]
                 overlaps = [jaccard(*pair) for pair in kept]
@@ -166,6 +170,50 @@ def kendall(a: np.ndarray, b: np.ndarray) -> float:
 
 
 _CORRELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"spearman": spearman, "kendall": kendall}
+
+
+def shuffled_spearman(a: Modules, b: Modules) -> float:
+    """Expected Spearman correlation if the scores of each module were shuffled: what depth and group alone give.
+
+    In closed form: a shuffled rank has its module's mean as expectation, so only the covariance between modules stays.
+    """
+    flat_a, flat_b = _flat(a), _flat(b)
+    if _is_constant(flat_a) or _is_constant(flat_b):
+        return 0.0
+    ranks_a, ranks_b = (stats.rankdata(flat) for flat in (flat_a, flat_b))
+    bounds = np.cumsum([a[key].size for key in sorted(a)])[:-1]
+    means = [[part.mean() - ranks.mean() for part in np.split(ranks, bounds)] for ranks in (ranks_a, ranks_b)]
+    sizes = np.array([a[key].size for key in sorted(a)])
+    covariance = float((sizes * np.prod(means, axis=0)).sum()) / ranks_a.size
+    return covariance / float(ranks_a.std() * ranks_b.std())
+
+
+def shuffled_kendall(a: Modules, b: Modules) -> float:
+    """The same for Kendall's tau-b: pairs within a module agree and disagree equally often."""
+    flat_a, flat_b = _flat(a), _flat(b)
+    if _is_constant(flat_a) or _is_constant(flat_b):
+        return 0.0
+    concordant = sum(
+        a[one].size * a[other].size * _mean_sign(a[one], a[other]) * _mean_sign(b[one], b[other])
+        for one, other in combinations(sorted(a), 2)
+    )
+    return concordant / math.sqrt(_untied_pairs(flat_a) * _untied_pairs(flat_b))
+
+
+def _mean_sign(one: np.ndarray, other: np.ndarray) -> float:
+    """How much more often a value of one array is above one of the other than below it, from -1 to 1."""
+    ordered, values = np.sort(other, axis=None), one.ravel()
+    below = np.searchsorted(ordered, values, side="left").sum()
+    above = ordered.size * values.size - np.searchsorted(ordered, values, side="right").sum()
+    return float(below - above) / (ordered.size * values.size)
+
+
+def _untied_pairs(values: np.ndarray) -> int:
+    counts = np.unique(values, return_counts=True)[1]
+    return math.comb(values.size, 2) - sum(math.comb(int(count), 2) for count in counts)
+
+
+_SHUFFLED: dict[str, Callable[[Modules, Modules], float]] = {"spearman": shuffled_spearman, "kendall": shuffled_kendall}
 
 
 def spearman_matrix(runs: Mapping[Run, Modules]) -> pd.DataFrame:
@@ -227,7 +275,8 @@ def verdict(table: pd.DataFrame) -> str:
     grade = _grade(float(correlation["mean"]), float(above_chance.min(initial=1.0)))
     text = (
         f"{grade}: scores of different {decisive} agree with "
-        f"Spearman {correlation['mean']:.2f} (min {correlation['min']:.2f})"
+        f"Spearman {correlation['mean']:.2f} (min {correlation['min']:.2f}), "
+        f"of which layer and group alone give {correlation['random']:.2f}"
     )
     if above_chance.size:
         worst = overlaps.iloc[int(above_chance.argmin())]
@@ -246,10 +295,9 @@ def _grade(correlation: float, overlap_above_chance: float) -> str:
     return "Partly stable"
 
 
-def _flat(modules: Modules, layer: int | None = None) -> np.ndarray:
-    """All values of a layer (of all layers if None) as one vector, in the order of the keys."""
-    chosen = _of_layer(modules, layer)
-    return np.concatenate([chosen[key].ravel() for key in sorted(chosen)])
+def _flat(modules: Modules) -> np.ndarray:
+    """All values as one vector, in the order of the keys."""
+    return np.concatenate([modules[key].ravel() for key in sorted(modules)])
 
 
 def _of_layer(modules: Modules, layer: int | None) -> Modules:

@@ -32,8 +32,9 @@ _STABILITY_NOTES = (
     "Means over the pairs of scoring passes; in brackets the lowest pair. Seeds: passes with different seeds after "
     "the same number of epochs. Epochs: passes with the same seed after different numbers of epochs. Jaccard: kept "
     "dimensions that two masks share, as a fraction of those that either keeps. Chance: what random masks that keep "
-    "as many dimensions of each module would share (expected value in closed form); for a correlation it is 0. The "
-    "columns with a number are the layers."
+    "as many dimensions of each module would share, and how scores shuffled within each module would correlate: what "
+    "layer and group alone give (expected values in closed form). The columns with a number are the layers; within one "
+    "of them the two groups are left."
 )
 
 

@@ -66,7 +66,7 @@ _NOTES = (
     "to score the dimensions, to choose what trains, or to fine-tune the dense model that a method begins with. Time "
     "is all that a model took from the pre-trained weights on, scoring and a tuned dense model included, relative to "
     f"dense `{REFERENCE_TUNING}` on the same task; fine-tuning is the last step alone, with all rounds of a "
-    "procedure. Searches of a rate are not counted. Memory is the most that the process of the fine-tuning held at once."
+    "procedure. Searches of a rate are not counted. Memory is the most that the fine-tuning's process held at once."
 )
 
 
