@@ -41,6 +41,15 @@ Regression = Annotated[
 ]
 MaxTrain = Annotated[int | None, typer.Option("--max-train", min=1, help="Training rows to use (stratified).")]
 MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Longer texts are cut at this number of tokens.")]
+Pooled = Annotated[
+    str,
+    typer.Option(
+        "--pooling",
+        metavar="auto|pooler|cls|mean",
+        help="What a new classifier sees of a text: the stock head, the first token, or the mean over the tokens; auto "
+        "takes what the backbone was trained for.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the classifier, the data order and dropout.")]
 Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Number format of training.")]
 Criterion = Annotated[
@@ -94,6 +103,7 @@ def compress(
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak rate of fine-tuning.")] = 2e-4,
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
+    pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
     round_to: RoundTo = 1,
@@ -137,7 +147,7 @@ def compress(
     from sensibert.scoring.files import read_scores
 
     content = {
-        "model": {"backbone": model, "max_length": max_length},
+        "model": {"backbone": model, "max_length": max_length, "pooling": pooling},
         "budget": budget,
         "budget_kind": budget_kind,
         "criterion": criterion,
@@ -186,6 +196,7 @@ def score_command(
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
+    pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
     seed: Seed = 0,
@@ -204,7 +215,7 @@ def score_command(
     from sensibert.scoring.files import write_scores
     from sensibert.scoring.scoring_pass import score_subject
 
-    backbone = validate(ModelParams, {"backbone": model, "max_length": max_length}, "score")
+    backbone = validate(ModelParams, {"backbone": model, "max_length": max_length, "pooling": pooling}, "score")
     settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
     task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
