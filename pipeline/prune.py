@@ -32,7 +32,6 @@ from sensibert.training.fine_tune import fingerprint
 def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/models/CELL, masks/CELL.safetensors and history/CELL.json."""
     cell = cell_of(arguments, params)
-    method = METHODS[cell.method]
     subject = Subject(TASKS[cell.task], load_task(paths.raw(cell.task)), params.model)
     content, scratch, scores = (
         params.model_dump(mode="json"),
@@ -40,32 +39,16 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         paths.scores(cell.task, cell.seed),
     )
 
-    def new_model() -> PreTrainedModel:
-        return subject.new_model(cell.seed)
-
     def tuned_model() -> PreTrainedModel:
         return load_model(paths.model(cell.dense)).to(best_device())  # type: ignore[arg-type]
 
     shaping = [content[name] for name in ("scoring", "masking", "training")] + [content["methods"][cell.method]]
     about = {"cell": cell, "params": shaping, "scores": hashlib.sha256(scores.read_bytes()).hexdigest()}
-    claim_scratch(scratch, fingerprint(about, new_model(), subject.train), resume=arguments.resume)
+    claim_scratch(scratch, fingerprint(about, subject.new_model(cell.seed), subject.train), resume=arguments.resume)
     resumed = any(scratch.glob("*/*"))
-    context = PruningContext(
-        method=method,
-        examples=subject.train,
-        tokenizer=subject.tokenizer,
-        new_model=new_model,
-        tuned_model=tuned_model,
-        scores=read_scores(scores),
-        masking=params.masking,
-        scoring=params.scoring,
-        training=params.training,
-        settings=params.settings_of(cell.method),
-        budget=cell.budget,
-        seed=cell.seed,
-        scratch=scratch,
-    )
-    procedure: Procedure = method.implementation
+    given = {"scores": read_scores(scores), "tuned_model": tuned_model, "scratch": scratch}
+    context = PruningContext.of_cell(cell, params, subject, **given)
+    procedure: Procedure = METHODS[cell.method].implementation
     with Timer() as timer:
         pruned = procedure(context)
     save_model(pruned.model, subject.tokenizer, paths.model(cell))

@@ -10,6 +10,7 @@ is ready, and a row that is already there is not computed again. Parts can run i
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import sys
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers import PreTrainedModel
 
 from sensibert.config.grid import Cell
+from sensibert.config.methods import METHODS
 from sensibert.config.params import Params, parse_params
 from sensibert.data.tasks import TASKS
 from sensibert.errors import explain
 from sensibert.evaluation.evaluate import judge
 from sensibert.models.subject import Subject
+from sensibert.pruning.base import Procedure, PruningContext
 from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile
 from sensibert.scoring.scoring_pass import score_subject
@@ -78,24 +82,49 @@ def _scores_of(cell: Cell, params: Params) -> ScoreFile:
 
 def dev_metric(cell: Cell, params: Params) -> float:
     """Train one cell as the pipeline does and give its primary metric on the dev split."""
-    subject, masking, mask = _subject_of(cell.task, params), params.masking, None
+    subject = _subject_of(cell.task, params)
+    with tempfile.TemporaryDirectory() as scratch:
+        make = _pruned if METHODS[cell.method].kind == "procedure" else _trained
+        model = make(cell, params, subject, Path(scratch))
+    return judge(model, subject.examples("dev"), subject.tokenizer, subject.task)
+
+
+def _trained(cell: Cell, params: Params, subject: Subject, scratch: Path) -> PreTrainedModel:
+    """The dense or slim model of a cell, fine-tuned."""
+    masking, mask = params.masking, None
     if cell.is_pruned:
         scores, options = _scores_of(cell, params), masking.options(cell.method)
         mask = mask_for(scores, cell.method, cell.budget, masking.budget_kind, **options)
-    with tempfile.TemporaryDirectory() as scratch:
-        trained = train_cell(
-            subject.new_model(cell.seed),
-            subject.train,
-            subject.tokenizer,
-            params.training,
-            options=params.tuning_of(cell.method),
-            mask=mask,
-            method="full" if cell.is_pruned else cell.method,
-            budget=cell.budget,
-            seed=cell.seed,
-            checkpoints=Path(scratch),
-        )
-    return judge(trained.model, subject.examples("dev"), subject.tokenizer, subject.task)
+    return train_cell(
+        subject.new_model(cell.seed),
+        subject.train,
+        subject.tokenizer,
+        params.training,
+        options=params.tuning_of(cell.method),
+        mask=mask,
+        method="full" if cell.is_pruned else cell.method,
+        budget=cell.budget,
+        seed=cell.seed,
+        checkpoints=scratch / "checkpoints",
+    ).model
+
+
+_tuned: dict[tuple[str, int, str], PreTrainedModel] = {}
+
+
+def _pruned(cell: Cell, params: Params, subject: Subject, scratch: Path) -> PreTrainedModel:
+    """The model that the procedure of a cell makes."""
+    shaping = params.model_dump_json(include={"data", "model", "training"})
+    key = (cell.task, cell.seed, f"{shaping}, {params.tuning_of('full').learning_rate}")
+
+    def tuned_model() -> PreTrainedModel:
+        if key not in _tuned:
+            _tuned[key] = _trained(cell.dense, params, subject, scratch / "dense")
+        return copy.deepcopy(_tuned[key])
+
+    given = {"scores": _scores_of(cell, params), "tuned_model": tuned_model, "scratch": scratch}
+    procedure: Procedure = METHODS[cell.method].implementation
+    return procedure(PruningContext.of_cell(cell, params, subject, **given)).model
 
 
 def run(study_file: Path, part: int, parts: int) -> None:

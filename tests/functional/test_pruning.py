@@ -16,6 +16,7 @@ from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import count, prunable_parameters, unit_costs
 from sensibert.models.mask import MadeFor
+from sensibert.models.slim import slim
 from sensibert.pruning import iterative
 from sensibert.pruning.base import PruningContext
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
@@ -192,3 +193,31 @@ def test_a_procedure_leaves_its_teacher_and_scores_alone(tmp_path):
         for key, values in modules.items()
     )
     assert "teacher_logits" not in EXAMPLES[0]
+
+
+def hidden_distance_to(teacher, model):
+    from sensibert.data.encoding import collator
+    from sensibert.training.distillation import hidden_distance
+
+    batch = collator(TOKENIZER)(EXAMPLES)
+    batch.pop("labels")
+    with torch.no_grad():
+        states = [each.eval()(**batch, output_hidden_states=True).hidden_states for each in (model, teacher)]
+    return float(hidden_distance(*states, batch["attention_mask"]))
+
+
+def test_a_student_may_come_near_the_hidden_states_of_its_teacher(tmp_path):
+    distance, teacher = {}, new_model(seed=1)
+    for hidden_weight in (0.0, 10.0):
+        settings = DistillationParams(learning_rate=1e-2, hidden_weight=hidden_weight, start="tuned")
+        made = context("distilled_magnitude", tmp_path / str(hidden_weight), settings=settings)
+        distance[hidden_weight] = hidden_distance_to(teacher, prune("distilled_magnitude", made).model)
+    assert distance[10.0] < 0.7 * distance[0.0]
+
+
+def test_the_weights_of_the_teacher_are_what_is_cut_if_the_student_starts_there(tmp_path):
+    gentle = DistillationParams(learning_rate=1e-9, start="tuned")
+    found = prune("distilled_magnitude", context("distilled_magnitude", tmp_path, settings=gentle))
+    cut = slim(new_model(seed=1), found.mask)
+    for name, parameter in found.model.named_parameters():
+        assert torch.allclose(parameter, cut.get_parameter(name), atol=1e-6)

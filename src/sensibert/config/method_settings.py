@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -58,6 +58,10 @@ class DistillationParams(MethodParams):
     temperature: PositiveFloat = 2.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Weight of the teacher's answers; the rest goes to the labels."""
+    hidden_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the distance to the teacher's hidden states, layer by layer."""
+    start: Literal["pretrained", "tuned"] = "pretrained"
+    """Whose weights are cut: the pre-trained model's, or the teacher's."""
 
 
 class KwonParams(Section):

@@ -9,12 +9,15 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.config.methods import Method
+from sensibert.config.grid import Cell
+from sensibert.config.methods import METHODS, Method
+from sensibert.config.params import Params
 from sensibert.config.section import Section
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
 from sensibert.data.encoding import Example, mean_length
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask
+from sensibert.models.subject import Subject
 from sensibert.results import CurvePoint, History, Passes
 from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile
@@ -43,6 +46,34 @@ class PruningContext:
     seed: int
     scratch: Path
     """Folder for what a killed run needs to resume; the caller removes it when the run is complete."""
+
+    @classmethod
+    def of_cell(
+        cls,
+        cell: Cell,
+        params: Params,
+        subject: Subject,
+        *,
+        scores: ScoreFile,
+        tuned_model: Callable[[], PreTrainedModel],
+        scratch: Path,
+    ) -> PruningContext:
+        """What the procedure of a cell may use."""
+        return cls(
+            method=METHODS[cell.method],
+            examples=subject.train,
+            tokenizer=subject.tokenizer,
+            new_model=lambda: subject.new_model(cell.seed),
+            tuned_model=tuned_model,
+            scores=scores,
+            masking=params.masking,
+            scoring=params.scoring,
+            training=params.training,
+            settings=params.settings_of(cell.method),
+            budget=cell.budget,
+            seed=cell.seed,
+            scratch=scratch,
+        )
 
     @property
     def criterion(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,7 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.compute.compact_embeddings import compact_embeddings
 from sensibert.compute.dropout import cheap_dropout
-from sensibert.compute.hardware import best_device, keep_for_reuse, make_deterministic, resolve_precision
+from sensibert.compute.hardware import autocast, best_device, keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.method_settings import DistillationParams, MethodParams
 from sensibert.config.methods import METHODS
@@ -34,7 +35,7 @@ from sensibert.errors import DivergedError
 from sensibert.io import claim_scratch, release_scratch
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
-from sensibert.training.distillation import distilled_loss
+from sensibert.training.distillation import distilled_loss, hidden_distance
 
 LOGS_PER_RUN = 50
 """Points on a training curve."""
@@ -74,6 +75,7 @@ def fine_tune(
     budget: float = DENSE_BUDGET,
     resume: bool = True,
     epoch_callback: EpochCallback | None = None,
+    teacher: PreTrainedModel | None = None,
 ) -> Training:
     """Tune a model in place: AdamW, linear warm-up and decay, length-grouped batches.
 
@@ -89,6 +91,7 @@ def fine_tune(
         budget: Trained fraction of the backbone's parameters, for a method that has such a budget.
         resume: Resume at the last checkpoint in `checkpoints` if it belongs to exactly this run.
         epoch_callback: Called with the model after each epoch.
+        teacher: Whose hidden states the model learns from, as `options` weigh them; it does not change.
 
     Raises:
         TuningError: the method does not fit the model, or its budget is too small.
@@ -102,7 +105,8 @@ def fine_tune(
     run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
     about = run | {"settings": settings.model_dump(), "trained": trained}
     # With the model as the method left it: a run that chose something else must not resume from these checkpoints.
-    claim_scratch(checkpoints, fingerprint(about, model, examples), resume=resume)
+    identity = fingerprint(about, model, examples) + (fingerprint({}, teacher) if teacher else "")
+    claim_scratch(checkpoints, identity, resume=resume)
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
     arguments = _arguments(settings, options.learning_rate, seed, precision, checkpoints, examples=len(examples))
@@ -117,6 +121,8 @@ def fine_tune(
             data_collator=collator(tokenizer),
             processing_class=tokenizer,
             method_options=options,
+            teacher=teacher.eval() if teacher else None,
+            precision=precision,
         )
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(_Progress)
@@ -170,19 +176,39 @@ def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Examp
 class _Trainer(Trainer):
     """The stock Trainer, except for the loss with a teacher and a data order that no interruption changes."""
 
-    def __init__(self, *arguments: Any, method_options: MethodParams, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        method_options: MethodParams,
+        teacher: PreTrainedModel | None,
+        precision: Precision,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.method_options = method_options
+        self.teacher = teacher
+        self.precision = precision
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
-        """The loss on the labels; if examples have teacher logits, mixed with the distance to them."""
+        """The loss on the labels; if examples have teacher logits, mixed with the distance to the teacher."""
         teacher_logits = inputs.pop("teacher_logits", None)
         if teacher_logits is None:
             return super().compute_loss(model, inputs, *arguments, **options)
         assert isinstance(self.method_options, DistillationParams)
-        outputs = model(**inputs)
-        settings = self.method_options.temperature, self.method_options.weight
-        return distilled_loss(outputs.loss, outputs.logits, teacher_logits, *settings)
+        settings = self.method_options
+        outputs = model(**inputs, output_hidden_states=self.teacher is not None)
+        loss = distilled_loss(outputs.loss, outputs.logits, teacher_logits, settings.temperature, settings.weight)
+        if self.teacher is None:
+            return loss
+        distance = hidden_distance(outputs.hidden_states, self._taught(inputs), inputs.get("attention_mask"))
+        return loss + settings.hidden_weight * distance
+
+    def _taught(self, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
+        """The teacher's hidden states; too many to keep for all examples."""
+        assert self.teacher is not None
+        unlabelled = {name: values for name, values in inputs.items() if name != "labels"}
+        with torch.no_grad(), autocast(self.precision, self.teacher.device):
+            return self.teacher(**unlabelled, output_hidden_states=True).hidden_states
 
     def _get_train_sampler(self, train_dataset: Any = None) -> TrainingOrder:
         return TrainingOrder(self.train_dataset, self.args.train_batch_size, self.args.seed)  # type: ignore[arg-type]
