@@ -12,6 +12,7 @@ import re
 
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SQLITE_FULL = "database or disk is full"
 
 
 class SensibertError(Exception):
@@ -62,9 +63,9 @@ def explain(error: BaseException) -> str | None:
     """The message for an error that a user can fix; None for a bug, which needs its traceback."""
     if isinstance(error, SensibertError):
         return str(error)
-    if _is_no_room(error):
+    if is_no_room(error):
         place = getattr(error, "filename", None) or "a result"
-        reason = str(error).partition("\n")[0]  # SQLAlchemy goes on with the statement
+        reason = _SQLITE_FULL if _SQLITE_FULL in str(error) else error  # SQLAlchemy adds the statement, and more
         return (
             f"cannot write {place}: the disk is full, or a quota or the largest file size is reached ({reason}); "
             "nothing was left half-written: make room and run it again"
@@ -76,12 +77,13 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _is_no_room(error: BaseException) -> bool:
+def is_no_room(error: BaseException) -> bool:
+    """Whether the disk is full, or a quota or the largest file size is reached."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     text = str(error)
     if number := re.search(r"\(os error (\d+)\)", text):  # the writers in Rust: safetensors, tokenizers
         return int(number[1]) in _NO_ROOM
-    if "database or disk is full" in text:  # SQLite, which the trials of a search are kept in
+    if _SQLITE_FULL in text:
         return True
     return "inline_container" in text and "unexpected pos" in text  # torch.save, which does not say why

@@ -16,7 +16,12 @@ from chaos.worlds import (
 )
 
 EVIDENCE = ("*/evidence/report.json", "*/README.md")  # with latencies and times
-TIMED = ("data/*/provenance/*", "*reports/*provenance.json", "*reports/*table.*")  # MLflow has copies of the reports
+TIMED = (
+    "data/*/provenance/*",
+    "data/*/bench.json",
+    "*reports/*provenance.json",
+    "*reports/*table.*",
+)  # MLflow has copies of the reports
 THERE = "is already there"
 """What a command says to a user who would replace a whole result."""
 
@@ -92,13 +97,11 @@ def experiments(base: Path, finished: Path) -> list[Subject]:
     stages = [
         Subject(f"stage {stage.name}", stage.command, finished, stage.outs, TIMED)
         for stage in stages_of(finished)
-        if stage.name != "track" and not stage.kind.startswith(("evaluate_", "transfer_", "download_"))
+        if stage.name != "track" and not stage.kind.startswith(("evaluate_", "transfer_", "download_", "export_"))
     ]
-    cell = ("--task", "sst2", "--method", "sensitivity", "--budget", "0.5", "--seed", "0")
     track = ("sensibert", "track")
     return [
         *stages,
-        Subject("stage export", ("python", "-m", "pipeline.export", *cell), finished),
         Subject("track, first sync", track, untracked),
         Subject("track, new results", track, half),
         Subject("track, nothing new", track, finished),

@@ -19,8 +19,8 @@ PATIENCE = 3
 _PAGE = 4096
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 """Drawn from: most are kills that nothing can catch."""
-IN_USE = ("is being made by", THERE, "Unable to acquire lock")
-"""What the second of two commands may say: ours, and that of DVC, whose lock is its own."""
+IN_USE = ("is being made by", THERE, "Unable to acquire lock", "is busy, it is being blocked by")
+"""What the second of two commands may say: ours, and DVC, which has locks of its own."""
 
 
 @dataclass(frozen=True)

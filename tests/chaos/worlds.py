@@ -146,7 +146,7 @@ def _reproducible_outs(lock: Path) -> list[str]:
 
 
 def _timed(out: dict[str, str]) -> bool:
-    return "/provenance/" in out["path"]
+    return "/provenance/" in out["path"] or out["path"].endswith("bench.json")
 
 
 def runs_of(store: Path) -> list[str]:

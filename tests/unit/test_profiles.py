@@ -1,4 +1,5 @@
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,24 @@ def test_force_on_the_active_profile_resets_it_and_keeps_its_lock(workspace):
     profiles.activate("pydocs", workspace, force=True)
     assert profiles.active(workspace) == "pydocs"
     assert (workspace / "dvc.lock").read_text() == "lock of pydocs\n"
+
+
+def test_of_two_swaps_at_once_one_waits_for_the_other(workspace):
+    both = threading.Barrier(2)
+
+    def activate():
+        both.wait()
+        profiles.activate("tiny", workspace, force=True)
+
+    edit(workspace)
+    threads = [threading.Thread(target=activate) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert profiles.active(workspace) == "tiny"
+    assert (workspace / "reports" / "pydocs" / "dvc.lock").read_text() == "lock of pydocs\n"
+    assert not (workspace / ".params.yaml.lock").exists()
 
 
 @pytest.mark.parametrize("content", ["profile: ../../escape\n", "profile: [1]\n", "}{", "- 1\n"])

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from sensibert.config.params import PROFILE_NAME, load_params
 from sensibert.config.paths import Paths
@@ -66,6 +67,15 @@ def activate(name: str, root: Path = Path(), force: bool = False) -> None:
         ParamsError: no such profile, a profile with a wrong value, or edits that would be lost.
     """
     profile = _checked(name, root)
+    alone = root / ".params.yaml.lock"
+    with FileLock(alone):  # of two swaps at once, the second would store the lock of the first under a wrong name
+        try:
+            _swap(name, profile, root, force)
+        finally:
+            alone.unlink(missing_ok=True)
+
+
+def _swap(name: str, profile: Path, root: Path, force: bool) -> None:
     current = active(root)
     if current is None and (root / "params.yaml").exists() and not force:
         raise ParamsError(_about_edits(root))

@@ -33,7 +33,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS
-from sensibert.errors import TrackingError
+from sensibert.errors import TrackingError, is_no_room
 from sensibert.experiment.provenance import git_state, params_hash
 from sensibert.io import read_json, read_record, replacing
 from sensibert.results import CurvePoint, History, Result, Trial, best_first
@@ -376,6 +376,8 @@ def _plain_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        if is_no_room(error):
+            raise  # another store would not help
         store = _without_password(uri)
         reason = str(error).strip().replace(uri, store).splitlines()[0]
         raise TrackingError(
@@ -398,11 +400,11 @@ def _defaults(settings: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide progress notes and retries; errors still show."""
+    """Hide progress notes and retries, and the traceback that MLflow logs of each error that it raises."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ The folder holds
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 import math
 import shutil
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
@@ -212,15 +214,18 @@ def to_int8(source: Path, file: Path) -> None:
     and the file would answer differently there. On MiniLM-L6 at 0.4x, that bit costs 4 % more logit error,
     a scale per tensor twice the error, and leaving the embeddings in fp32 three times the size for 10 % less error.
     """
-    with _quiet():
-        quantize_dynamic(
-            source,
-            file,
-            op_types_to_quantize=["MatMul", "Gather"],  # MatMul covers Gemm, which the quantizer turns into it
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )
+    try:
+        with _quiet():
+            quantize_dynamic(
+                source,
+                file,
+                op_types_to_quantize=["MatMul", "Gather"],  # MatMul covers Gemm, which the quantizer turns into it
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+            )
+    except DecodeError:  # of a copy that it writes beside `source`, and does not notice when it cannot
+        raise OSError(errno.ENOSPC, "the graph could not be written whole", str(file)) from None
 
 
 def open_session(file: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
