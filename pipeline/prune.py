@@ -46,8 +46,9 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     about = {"cell": cell, "params": shaping, "scores": hashlib.sha256(scores.read_bytes()).hexdigest()}
     claim_scratch(scratch, fingerprint(about, subject.new_model(cell.seed), subject.train), resume=arguments.resume)
     resumed = any(scratch.glob("*/*"))
-    given = {"scores": read_scores(scores), "tuned_model": tuned_model, "scratch": scratch}
-    context = PruningContext.of_cell(cell, params, subject, **given)
+    context = PruningContext.of_cell(
+        cell, params, subject, scores=read_scores(scores), tuned_model=tuned_model, scratch=scratch
+    )
     procedure: Procedure = METHODS[cell.method].implementation
     with Timer() as timer:
         pruned = procedure(context)

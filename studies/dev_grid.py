@@ -122,9 +122,10 @@ def _pruned(cell: Cell, params: Params, subject: Subject, scratch: Path) -> PreT
             _tuned[key] = _trained(cell.dense, params, subject, scratch / "dense")
         return copy.deepcopy(_tuned[key])
 
-    given = {"scores": _scores_of(cell, params), "tuned_model": tuned_model, "scratch": scratch}
+    scores = _scores_of(cell, params)
+    context = PruningContext.of_cell(cell, params, subject, scores=scores, tuned_model=tuned_model, scratch=scratch)
     procedure: Procedure = METHODS[cell.method].implementation
-    return procedure(PruningContext.of_cell(cell, params, subject, **given)).model
+    return procedure(context).model
 
 
 def run(study_file: Path, part: int, parts: int) -> None:

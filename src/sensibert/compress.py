@@ -188,8 +188,7 @@ class _Job:
         if not path.exists():
             self._refuse_small_budget()
             self.say(f"score: one pass over {len(subject.train):,} texts")
-            given = {"seed": recipe.seed, "precision": recipe.training.precision}
-            *_, scores = score_subject(subject, recipe.scoring, **given)
+            *_, scores = score_subject(subject, recipe.scoring, seed=recipe.seed, precision=recipe.training.precision)
             write_scores(path, scores)
         return read_scores(path)
 
@@ -339,7 +338,7 @@ def _compressed(
 
 def _refuse_foreign(subject: Subject, seed: int, scores: ScoreFile | None, mask: Mask | None) -> None:
     """Refuse scores and masks that say they were made for something else; shapes alone would fit many models."""
-    origins = {"--scores": scores and scores.origin, "--mask": mask and mask.origin}
+    origins = {"--scores": scores.origin if scores else None, "--mask": mask.origin if mask else None}
     given = {option: origin.made_for for option, origin in origins.items() if origin is not None}
     if not given:
         return

@@ -133,7 +133,7 @@ def test_every_weight_matrix_is_quantized_to_seven_bits(exported):
     graph = onnx.load(out / "model.int8.onnx").graph
     weights = {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer if len(array.dims) == 2}
     products = [node for node in graph.node if node.op_type == "MatMulInteger"]
-    assert len(products) == 8  # six in the layer, pooler and classifier
+    assert len(products) == 7  # six in the layer, and the classifier
     for node in products:
         assert weights[node.input[1]].dtype == np.int8
         assert np.abs(weights[node.input[1]]).max() <= 64
@@ -181,7 +181,7 @@ def test_a_regression_of_pairs(tmp_path):
     report = export_onnx(regression, examples, TOKENIZER, out, max_length=MAX_LENGTH, texts=pairs, task=task)
     assert report.int8 is None
     assert report.onnx.agreement is None
-    assert report.onnx.metrics == pytest.approx(report.pytorch_metrics)
+    assert report.onnx.metrics == pytest.approx(report.pytorch_metrics, rel=1e-4)
     assert report.onnx.metrics.keys() == {"pearson", "spearman"}
     expected = predict(regression, examples, TOKENIZER)
     answering = Model(out)

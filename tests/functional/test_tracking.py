@@ -389,7 +389,7 @@ def test_a_store_that_does_not_answer_is_named_at_once(params, paths, uri):
 
 def test_a_file_that_is_no_database_is_named_at_once(params, paths):
     (paths.root / "mlflow.db").write_text("no database " * 1000)
-    with pytest.raises(TrackingError, match=r"mlflow\.db.*not a database"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db.*is no SQLite database"):
         sync(params, paths)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from sensibert.config.settings import Pooling
 from sensibert.errors import ArtifactError
