@@ -13,9 +13,10 @@ from sensibert.config.paths import Paths
 from sensibert.data.task_files import data_hash, load_task
 from sensibert.data.tasks import TASKS
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import write_json, write_record
+from sensibert.io import read_record, write_json, write_record
 from sensibert.models.mask import read_mask
 from sensibert.models.subject import Subject
+from sensibert.results import RateCurve
 from sensibert.training.cell import save_model, train_cell
 
 
@@ -31,7 +32,7 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
             examples,
             subject.tokenizer,
             params.training,
-            options=params.tuning_of(cell.method),
+            options=params.tuning_of(cell.method).at(read_record(paths.rate(cell.point), RateCurve).rate),
             mask=mask,
             method="full" if cell.is_pruned else cell.method,
             budget=cell.budget,

@@ -19,11 +19,12 @@ from sensibert.config.paths import Paths
 from sensibert.data.task_files import data_hash, load_task
 from sensibert.data.tasks import TASKS
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import claim_scratch, release_scratch, write_json, write_record
+from sensibert.io import claim_scratch, read_record, release_scratch, write_json, write_record
 from sensibert.models.backbones import load_model
 from sensibert.models.mask import write_mask
 from sensibert.models.subject import Subject
 from sensibert.pruning.base import Procedure, PruningContext
+from sensibert.results import RateCurve
 from sensibert.scoring.files import read_scores
 from sensibert.training.cell import save_model
 from sensibert.training.fine_tune import fingerprint
@@ -33,6 +34,8 @@ def prune(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
     """Write data/PROFILE/models/CELL, masks/CELL.safetensors and history/CELL.json."""
     cell = cell_of(arguments, params)
     subject = Subject(TASKS[cell.task], load_task(paths.raw(cell.task)), params.model)
+    if (rate := read_record(paths.rate(cell.point), RateCurve).learning_rate) is not None:
+        params = params.at_rate(cell.method, rate)
     content, scratch, scores = (
         params.model_dump(mode="json"),
         paths.checkpoints(cell),

@@ -10,30 +10,23 @@ is ready, and a row that is already there is not computed again. Parts can run i
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import PreTrainedModel
 
 from sensibert.config.grid import Cell
-from sensibert.config.methods import METHODS
 from sensibert.config.params import Params, parse_params
 from sensibert.data.tasks import TASKS
 from sensibert.errors import explain
-from sensibert.evaluation.evaluate import judge
+from sensibert.experiment.dev_trials import DevTrials
 from sensibert.models.subject import Subject
-from sensibert.pruning.base import Procedure, PruningContext
-from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile
 from sensibert.scoring.scoring_pass import score_subject
 from sensibert.sources.prepare import prepare
-from sensibert.training.cell import train_cell
 
 COLUMNS = ("variant", "task", "method", "budget", "seed", "learning_rate", "dev")
 
@@ -61,6 +54,7 @@ def _below(section: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 _subjects: dict[tuple[str, str], Subject] = {}
 _scores: dict[tuple[str, int, str], ScoreFile] = {}
+_trials: dict[tuple[str, str], DevTrials] = {}
 
 
 def _subject_of(task: str, params: Params) -> Subject:
@@ -71,61 +65,22 @@ def _subject_of(task: str, params: Params) -> Subject:
     return _subjects[key]
 
 
-def _scores_of(cell: Cell, params: Params) -> ScoreFile:
+def _scores_of(task: str, seed: int, params: Params) -> ScoreFile:
     # The key has only what shapes the pass, so that variants of the mask share it.
-    key = (cell.task, cell.seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
+    key = (task, seed, params.model_dump_json(include={"data", "model", "scoring", "training"}))
     if key not in _scores:
-        subject, precision = _subject_of(cell.task, params), params.training.precision
-        *_, _scores[key] = score_subject(subject, params.scoring, seed=cell.seed, precision=precision)
+        subject, precision = _subject_of(task, params), params.training.precision
+        *_, _scores[key] = score_subject(subject, params.scoring, seed=seed, precision=precision)
     return _scores[key]
 
 
 def dev_metric(cell: Cell, params: Params) -> float:
     """Train one cell as the pipeline does and give its primary metric on the dev split."""
-    subject = _subject_of(cell.task, params)
-    with tempfile.TemporaryDirectory() as scratch:
-        make = _pruned if METHODS[cell.method].kind == "procedure" else _trained
-        model = make(cell, params, subject, Path(scratch))
-    return judge(model, subject.examples("dev"), subject.tokenizer, subject.task)
-
-
-def _trained(cell: Cell, params: Params, subject: Subject, scratch: Path) -> PreTrainedModel:
-    """The dense or slim model of a cell, fine-tuned."""
-    masking, mask = params.masking, None
-    if cell.is_pruned:
-        scores, options = _scores_of(cell, params), masking.options(cell.method)
-        mask = mask_for(scores, cell.method, cell.budget, masking.budget_kind, **options)
-    return train_cell(
-        subject.new_model(cell.seed),
-        subject.train,
-        subject.tokenizer,
-        params.training,
-        options=params.tuning_of(cell.method),
-        mask=mask,
-        method="full" if cell.is_pruned else cell.method,
-        budget=cell.budget,
-        seed=cell.seed,
-        checkpoints=scratch / "checkpoints",
-    ).model
-
-
-_tuned: dict[tuple[str, int, str], PreTrainedModel] = {}
-
-
-def _pruned(cell: Cell, params: Params, subject: Subject, scratch: Path) -> PreTrainedModel:
-    """The model that the procedure of a cell makes."""
-    shaping = params.model_dump_json(include={"data", "model", "training"})
-    key = (cell.task, cell.seed, f"{shaping}, {params.tuning_of('full').learning_rate}")
-
-    def tuned_model() -> PreTrainedModel:
-        if key not in _tuned:
-            _tuned[key] = _trained(cell.dense, params, subject, scratch / "dense")
-        return copy.deepcopy(_tuned[key])
-
-    scores = _scores_of(cell, params)
-    context = PruningContext.of_cell(cell, params, subject, scores=scores, tuned_model=tuned_model, scratch=scratch)
-    procedure: Procedure = METHODS[cell.method].implementation
-    return procedure(context).model
+    key = (cell.task, params.model_dump_json(include={"data", "model", "scoring"}))
+    if key not in _trials:
+        subject = _subject_of(cell.task, params)
+        _trials[key] = DevTrials(subject, subject.train, lambda seed: _scores_of(cell.task, seed, params))
+    return _trials[key].dev_metric(cell, params)
 
 
 def run(study_file: Path, part: int, parts: int) -> None:

@@ -77,6 +77,40 @@ class History(TrainingCost):
 
 
 @dataclass(frozen=True)
+class TriedRate:
+    """A peak rate, and what it reached."""
+
+    learning_rate: float
+    dev: list[float]
+    """Primary metric on the dev split, one for each seed; what diverged counts as `WORST_METRIC`."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return sum(self.dev) / len(self.dev)
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The peak rate of one method on one task at one budget, and how it was found."""
+
+    learning_rate: float | None
+    """None for a method that trains nothing."""
+    tried: list[TriedRate]
+    """In the order of the rates; empty for a rate that was given."""
+
+    @property
+    def rate(self) -> float:
+        """The rate of a method that trains."""
+        assert self.learning_rate is not None
+        return self.learning_rate
+
+
+WORST_METRIC = -100.0
+"""Lower bound of every metric, including correlations."""
+
+
+@dataclass(frozen=True)
 class Effort:
     """What a model took on this machine, from the pre-trained weights on; measured, so not deterministic."""
 

@@ -61,6 +61,8 @@ def loaded_by_name(stage, method):
         rows = [METHODS[name] for name in names("criterion")]
     elif stage.startswith(("finetune", "search", "prune")):
         rows = [METHODS[method], *([METHODS["full"]] if stage == "prune" else [])]
+    elif stage == "rates":
+        rows = [METHODS[name] for name in names("tuning", "peft", "procedure")]
     elif stage == "rank_layers":
         rows = [METHODS["full"]]
     else:

@@ -10,6 +10,20 @@ DENSE_BUDGET = 1.0
 """The budget of a cell that neither prunes nor limits what trains."""
 
 
+class Point(NamedTuple):
+    """The cells that differ in their seed alone: one row of the comparison table."""
+
+    task: str
+    method: str
+    budget: float
+
+    @property
+    def name(self) -> str:
+        """A file-system name."""
+        budget = "" if METHODS[self.method].budget is None else f"-{self.budget}"
+        return f"{self.task}-{self.method}{budget}"
+
+
 class Cell(NamedTuple):
     """One point of the grid."""
 
@@ -22,13 +36,17 @@ class Cell(NamedTuple):
     @property
     def name(self) -> str:
         """A file-system name; the same one that the DVC matrix gives it."""
-        budget = "" if METHODS[self.method].budget is None else f"-{self.budget}"
-        return f"{self.task}-{self.method}{budget}-{self.seed}"
+        return f"{self.point.name}-{self.seed}"
 
     @property
     def is_pruned(self) -> bool:
         """Whether this cell's model was made smaller."""
         return METHODS[self.method].budget == "kept"
+
+    @property
+    def point(self) -> Point:
+        """What it shares with the cells of other seeds."""
+        return Point(self.task, self.method, self.budget)
 
     @property
     def dense(self) -> Cell:

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from sensibert.config.section import Section
+
+
+def _as_rate(value: Any) -> float | str:
+    if value == "searched":
+        return str(value)
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if isinstance(value, bool) or not 0 < rate < math.inf:
+        raise ValueError("must be a number above 0, or `searched`")
+    return rate
+
+
+if TYPE_CHECKING:
+    Rate = float | Literal["searched"]
+else:  # a union would give a message for each of its members
+    Rate = Annotated[Any, BeforeValidator(_as_rate)]
 
 
 class MethodParams(Section):
     """How a method fine-tunes."""
 
-    learning_rate: PositiveFloat
-    """The peak rate."""
+    learning_rate: Rate
+    """The peak rate; `searched` takes what the stage `rates` finds for each task and budget on the dev split."""
+
+    @property
+    def rate(self) -> float:
+        """The peak rate as a number, once a search is done."""
+        assert self.learning_rate != "searched", "the rate is to be searched first"
+        return self.learning_rate
+
+    def at(self, rate: float) -> Self:
+        """The same settings at a rate."""
+        return self.model_copy(update={"learning_rate": rate})
 
 
 class LayerParams(MethodParams):

@@ -27,6 +27,7 @@ from sensibert.config.settings import (
     ModelParams,
     PeftName,
     PruningName,
+    RateParams,
     ScoringParams,
     SearchParams,
     Seed,
@@ -75,6 +76,7 @@ class Params(Section):
     methods: Methods
     stability: StabilityParams
     deployment: DeploymentParams = DeploymentParams()
+    rates: RateParams = RateParams()
     search: SearchParams = SearchParams()
     layer_ranking: LayerRankingParams = LayerRankingParams()
     transfer: TransferParams = TransferParams()
@@ -96,6 +98,15 @@ class Params(Section):
         settings = self.settings_of(method)
         assert isinstance(settings, MethodParams)
         return settings
+
+    def has(self, method: str) -> bool:
+        """Whether there are settings of a method."""
+        return getattr(self.methods, method) is not None
+
+    def at_rate(self, method: str, rate: float) -> Params:
+        """The same parameters with a method at a rate."""
+        methods = self.methods.model_copy(update={method: self.tuning_of(method).at(rate)})
+        return self.model_copy(update={"methods": methods})
 
     def cells(self) -> list[Cell]:
         """Every cell of the grid, in the order of the tables."""
@@ -126,6 +137,10 @@ class Params(Section):
         return [c for c in self.cells() if c.task in chosen.tasks and c.method in methods and c.seed in chosen.seeds]
 
 
+def _is_searched(params: Params, method: str) -> bool:
+    return getattr(params.settings_of(method), "learning_rate", None) == "searched"
+
+
 def _contradictions(params: Params) -> Iterator[str]:
     """What does not go together, although each value is allowed by itself."""
     methods = [*params.criteria, *params.pruning, *params.tuning, *params.peft]
@@ -133,6 +148,9 @@ def _contradictions(params: Params) -> Iterator[str]:
         yield f"methods has no entry for {missing}: give each its learning_rate"
     if missing := _without_settings(params, params.search.tuning):
         yield f"search.tuning: methods has no entry for {missing}"
+    searched = [name for name in methods if getattr(params.methods, name, None) and _is_searched(params, name)]
+    if searched and (missing := [seed for seed in params.rates.seeds if seed not in params.seeds]):
+        yield f"rates.seeds: {missing} are not among the seeds of the grid, {params.seeds}, whose scores are there"
     if params.layer_ranking.tasks and _without_settings(params, ["full"]):
         yield "layer_ranking: methods has no entry for full, whose fine-tuning it follows"
     if params.pruning and "full" not in params.tuning:

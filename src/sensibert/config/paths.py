@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sensibert.config.grid import Cell, SearchedCell, TransferredCell
+from sensibert.config.grid import Cell, Point, SearchedCell, TransferredCell
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,20 @@ class Paths:
     def layer_scores(self, task: str, seed: int) -> Path:
         """Fisher scores of the layers during fine-tuning."""
         return self.data / "rescored" / f"{task}-{seed}-layers.csv"
+
+    @property
+    def rates(self) -> Path:
+        """Folder of the peak rates: one file for each task, method and budget."""
+        return self.data / "rates"
+
+    def rate(self, point: Point) -> Path:
+        """The peak rate of a method (`results.RateCurve`)."""
+        return self.rates / f"{point.name}.json"
+
+    @property
+    def rate_scratch(self) -> Path:
+        """What the trials of a search for rates reached so far; not an output of any stage."""
+        return self.data / "checkpoints" / "rates"
 
     def mask(self, cell: Cell) -> Path:
         """The mask of a pruned cell."""

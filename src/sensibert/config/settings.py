@@ -225,6 +225,31 @@ class TransferParams(Section):
     """How much of the other task's validation split is used."""
 
 
+class RateParams(Section):
+    """The search for the peak rate of every method whose `learning_rate` is `searched`, on the carved dev split.
+
+    The rates go up in factors of two. Where the best is the lowest or the highest of them, more are tried.
+    """
+
+    lowest: PositiveFloat = 1e-5
+    highest: PositiveFloat = 2e-3
+    seeds: Annotated[list[Seed], Unique, Field(min_length=1)] = [0, 1, 2]
+    """Each rate counts with its mean over these; all methods share them."""
+    max_train: PositiveInt | None = None
+    """Training examples of a trial; null takes all."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> RateParams:
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest, {self.lowest:g}, is above highest, {self.highest:g}")
+        return self
+
+    @property
+    def grid(self) -> list[float]:
+        """The rates that are tried in any case."""
+        return [self.lowest * 2**step for step in range(1 + math.ceil(math.log2(self.highest / self.lowest)))]
+
+
 class LayerRankingParams(Section):
     """Where the ranking of whole layers is checked for stability; nothing where `tasks` is empty."""
 

@@ -24,13 +24,11 @@ from sensibert.errors import DataError, DivergedError
 from sensibert.evaluation.evaluate import judge
 from sensibert.io import claim_scratch
 from sensibert.models.subject import Subject
-from sensibert.results import Trial, best_first
+from sensibert.results import WORST_METRIC, Trial, best_first
 from sensibert.training.cell import save_model, train_cell
 from sensibert.training.fine_tune import EpochCallback, fingerprint
 
 BATCH_SIZE, LEARNING_RATE = "batch_size", "learning_rate"
-WORST = -100.0
-"""Lower bound of every metric, including correlations."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Search:
             try:
                 trial.report(judge(tuned, self.dev, self.subject.tokenizer, self.subject.task), epoch)
             except DivergedError:  # there is no metric
-                trial.report(WORST, epoch)
+                trial.report(WORST_METRIC, epoch)
                 raise optuna.TrialPruned from None
             tuned.train()
             if settings.prune and epoch < settings.epochs and trial.should_prune():
@@ -109,7 +107,7 @@ class Search:
             study.tell(trial, state=TrialState.PRUNED)
             return
         except DivergedError:  # between two epochs
-            trial.report(WORST, len(study.trials[trial.number].intermediate_values) + 1)
+            trial.report(WORST_METRIC, len(study.trials[trial.number].intermediate_values) + 1)
             study.tell(trial, state=TrialState.PRUNED)
             return
         reached = study.trials[trial.number].intermediate_values[settings.epochs]
@@ -131,7 +129,7 @@ class Search:
     def _tuned(
         self, examples: list[Example], settings: TrainingParams, learning_rate: float, **how: Any
     ) -> PreTrainedModel:
-        options = self.options.model_copy(update={"learning_rate": learning_rate})
+        options = self.options.at(learning_rate)
         given = self.subject.new_model(self.seed), examples, self.subject.tokenizer, settings
         return train_cell(*given, options=options, method=self.method, seed=self.seed, **how).model
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sensibert.analysis.statistics import mcnemar, paired_difference, spread
-from sensibert.config.grid import DENSE_BUDGET, Cell
+from sensibert.config.grid import DENSE_BUDGET, Cell, Point
 from sensibert.config.methods import METHODS
 from sensibert.results import Deployed, Effort, Result
 
@@ -37,14 +36,6 @@ TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test",
 
 BASELINE_CRITERION = "magnitude"
 REFERENCE_TUNING = "full"
-
-
-class Point(NamedTuple):
-    """The cells that differ in their seed alone: one row of the comparison table."""
-
-    task: str
-    method: str
-    budget: float
 
 
 Points = Mapping[Point, Mapping[int, Result]]

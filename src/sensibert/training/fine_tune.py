@@ -109,7 +109,7 @@ def fine_tune(
     claim_scratch(checkpoints, identity, resume=resume)
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
-    arguments = _arguments(settings, options.learning_rate, seed, precision, checkpoints, examples=len(examples))
+    arguments = _arguments(settings, options.rate, seed, precision, checkpoints, examples=len(examples))
     with (
         compact_embeddings(model, [*examples, *(epoch_callback.examples if epoch_callback else ())]),
         cheap_dropout(model),
@@ -130,7 +130,7 @@ def fine_tune(
             trainer.add_callback(_AfterEpoch(epoch_callback))
         trainer.train(resume_from_checkpoint=checkpoint)
     _unwrapped(model)
-    _refuse_divergence(model, options.learning_rate)
+    _refuse_divergence(model, options.rate)
     release_scratch(checkpoints)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()

@@ -1,0 +1,48 @@
+"""The search for a method's peak rate: factors of two, judged on the dev split, until the best is not at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sensibert.errors import DataError, DivergedError
+from sensibert.results import WORST_METRIC, RateCurve, TriedRate
+
+MOST_EXTENSIONS = 6
+"""Rates that are tried beyond a range; a method that wants still more has no best rate."""
+
+
+def search_rate(dev_metric: Callable[[float, int], float], grid: Sequence[float], seeds: Sequence[int]) -> RateCurve:
+    """Try every rate of a grid with every seed; beyond the grid as long as its lowest or highest rate is the best.
+
+    Args:
+        dev_metric: Gives the metric on the dev split for a rate and a seed; may raise a DivergedError.
+        grid: Rates in ascending order, each twice the one before.
+        seeds: A rate counts with its mean over them.
+
+    Raises:
+        DataError: every rate diverged, or no best rate was found beyond the grid.
+    """
+    tried = {rate: _try(dev_metric, rate, seeds) for rate in grid}
+    for _ in range(MOST_EXTENSIONS + 1):
+        curve = [tried[rate] for rate in sorted(tried)]
+        best = max(curve, key=lambda point: (point.mean, -point.learning_rate))
+        if best.mean == WORST_METRIC:
+            raise DataError(f"every rate from {grid[0]:g} to {grid[-1]:g} diverged; give rates.lowest a lower value")
+        if best is curve[0]:
+            further = best.learning_rate / 2
+        elif best is curve[-1]:
+            further = best.learning_rate * 2
+        else:
+            return RateCurve(best.learning_rate, curve)
+        tried[further] = _try(dev_metric, further, seeds)
+    raise DataError(f"no best rate between {min(tried):g} and {max(tried):g}: the metric still rises at the edge")
+
+
+def _try(dev_metric: Callable[[float, int], float], rate: float, seeds: Sequence[int]) -> TriedRate:
+    def reached(seed: int) -> float:
+        try:
+            return dev_metric(rate, seed)
+        except DivergedError:
+            return WORST_METRIC
+
+    return TriedRate(rate, [reached(seed) for seed in seeds])
