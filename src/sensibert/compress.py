@@ -39,10 +39,19 @@ from sensibert.data.tasks import Task
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
 from sensibert.deploy.latency import measure_table
 from sensibert.deploy.vocabulary import coverage, trim_vocabulary
-from sensibert.errors import MaskError, SensibertError
+from sensibert.errors import BackboneError, MaskError, SensibertError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import claim_scratch, mark, read_record, release_scratch, replacing, write_record
+from sensibert.io import (
+    beside_it,
+    claim_scratch,
+    files_below,
+    mark,
+    read_record,
+    release_scratch,
+    replacing,
+    write_record,
+)
 from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask, write_mask
@@ -78,6 +87,8 @@ class Recipe(Section):
     of these labels, and tunes it otherwise."""
     trim_vocabulary: bool = False
     seed: Annotated[Seed, Field()] = 0
+    any_origin: bool = False
+    """Whether scores or a mask may have been made for another backbone, task or data whose shapes fit."""
     trust_remote_code: bool = False
     """Whether code that comes with the backbone may run."""
 
@@ -91,7 +102,6 @@ def compress_model(
     *,
     scores: ScoreFile | None = None,
     mask: Mask | None = None,
-    any_origin: bool = False,
     say: Say = print,
 ) -> Evidence:
     """Make a model smaller and prove what it cost.
@@ -104,8 +114,7 @@ def compress_model(
         out: Folder of the result: the model, its tokenizer, a model card and the evidence. It appears whole or not
             at all.
         scores: From an earlier pass with this backbone and task, instead of a new pass.
-        mask: Made earlier for this backbone, instead of a new one; the budget of the recipe is then ignored.
-        any_origin: Whether these may have been made for another backbone or task whose shapes fit.
+        mask: Made earlier for this backbone, instead of a new one; its budget and criterion replace the recipe's.
         say: Called with a line about each step.
 
     Returns:
@@ -114,7 +123,9 @@ def compress_model(
     Raises:
         SensibertError: the backbone, the data, the budget, the scores or the mask do not fit.
     """
-    if not any_origin:
+    if mask is not None:
+        recipe = _recipe_of(mask, recipe)
+    if not recipe.any_origin:
         _refuse_foreign(Subject(task, dataset, recipe.model, recipe.trust_remote_code), recipe.seed, scores, mask)
     run, work = run_of(recipe, dataset, scores, mask), _work_folder(out)
     claim_scratch(work, run)
@@ -145,7 +156,10 @@ def finished(out: Path, run: str) -> Evidence | None:
         out: Folder of the result.
         run: From `run_of`.
     """
-    if (mark_of(out, "compress") or {}).get("run") != run:
+    found = mark_of(out, "compress") or {}
+    listed = found.get("files")
+    is_whole = isinstance(listed, list) and set(listed) <= set(files_below(out))
+    if found.get("run") != run or not is_whole:
         return None
     release_scratch(_work_folder(out))
     return read_record(out / EVIDENCE / "report.json", Evidence)
@@ -234,6 +248,9 @@ class _Job:
     def dense_model(self) -> _Model:
         """What the slim model is compared with."""
         wish, backbone = self.recipe.baseline, self.recipe.model.backbone
+        if wish == "given" and not classifies(backbone, self.subject.task):
+            labels = ", ".join(self.subject.task.label_names) or "a real number"
+            raise BackboneError(f"--baseline given: {backbone!r} does not classify {labels} yet; give tune or none")
         tuned = wish == "tune" or (wish == "auto" and not classifies(backbone, self.subject.task))
         return self._kept("dense", lambda: self._tune("dense") if tuned else self._as_given())
 
@@ -336,6 +353,15 @@ def _compressed(
     return evidence, small, scores, mask, predictions
 
 
+def _recipe_of(mask: Mask, recipe: Recipe) -> Recipe:
+    """The recipe that a given mask stands for."""
+    origin = mask.origin
+    if origin is None:
+        return recipe.model_copy(update={"budget": round(mask.kept_fraction, 4), "budget_kind": "params"})
+    said = {"budget": origin.budget, "budget_kind": origin.budget_kind, "criterion": origin.method}
+    return recipe.model_copy(update=said)
+
+
 def _refuse_foreign(subject: Subject, seed: int, scores: ScoreFile | None, mask: Mask | None) -> None:
     """Refuse scores and masks that say they were made for something else; shapes alone would fit many models."""
     origins = {"--scores": scores.origin if scores else None, "--mask": mask.origin if mask else None}
@@ -360,7 +386,7 @@ def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def _work_folder(out: Path) -> Path:
-    return out.with_name(f".{out.name}.work")
+    return beside_it(out, "work")
 
 
 def run_of(recipe: Recipe, dataset: DatasetDict, scores: ScoreFile | None = None, mask: Mask | None = None) -> str:

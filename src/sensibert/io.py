@@ -25,6 +25,19 @@ MADE_BY = "made_by"
 """Its key, also in JSON files: the command."""
 
 
+def beside_it(path: Path, purpose: str) -> Path:
+    """A hidden place beside a result, for this program alone: its name says so, and no command reads from there."""
+    return path.with_name(f".{path.name}{_BESIDE}{purpose}")
+
+
+def is_beside(path: Path) -> bool:
+    """Whether a place, or a folder above it, is one that `beside_it` names."""
+    return any(part.startswith(".") and _BESIDE in part for part in path.parts)
+
+
+_BESIDE = ".sensibert-"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a place next to `path` to write to, and move it there only if the block succeeds.
@@ -34,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     files: safetensors would make its own for the owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside, earlier = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    beside, earlier = beside_it(path, "part"), beside_it(path, "old")
     _remove(beside)
     _settle(earlier, path)
     try:
@@ -73,8 +86,14 @@ def _remove(path: Path) -> None:
 
 
 def mark(folder: Path, command: str, **more: str) -> None:
-    """Write into a folder which command made it, and what else identifies the result."""
-    write_json(folder / MARK, marked(more, command))
+    """Write into a finished folder which command made it, its files, and what else identifies the result."""
+    write_json(folder / MARK, marked({**more, "files": files_below(folder)}, command))
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files of a folder and of those below it, but for the mark, as sorted relative names."""
+    paths = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    return sorted(path.relative_to(folder).as_posix() for path in paths if path != folder / MARK)
 
 
 def marked(content: Mapping[str, object], command: str) -> dict[str, object]:
@@ -95,10 +114,17 @@ def claim_scratch(folder: Path, run: str, *, resume: bool = True) -> None:
         resume: Whether the run resumes from what it left.
     """
     owner = folder / _OWNER
-    if resume and owner.exists() and json.loads(owner.read_text(encoding="utf-8")) == run:
+    if resume and _claimed_by(owner) == run:
         return
     release_scratch(folder)
     write_json(owner, run)
+
+
+def _claimed_by(owner: Path) -> Any:
+    try:
+        return read_json(owner)
+    except ArtifactError:  # none, or a file that a power cut left empty
+        return None
 
 
 def release_scratch(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sensibert.errors import ArtifactError, PlaceError
-from sensibert.io import MADE_BY, MARK, read_arrays, read_json, write_json
+from sensibert.io import MADE_BY, MARK, beside_it, files_below, is_beside, read_arrays, read_json, write_json
 
 _LONGEST_NAME = 230
 """Bytes of a name: file systems allow 255, and work folders beside a result have a longer one."""
@@ -25,23 +25,27 @@ def mark_of(folder: Path, command: str) -> dict[str, object] | None:
     return content if content and content[MADE_BY] == f"sensibert {command}" else None
 
 
-def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> None:
+def check_output(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (), command: str | None = None) -> None:
     """Refuse a place that a result must not or cannot be written to.
 
     Args:
         out: The file or folder to be made.
         overwrite: Whether an earlier result there may be replaced.
         inputs: What the command reads; names of data sets and backbones on the hub do not count.
+        command: The one that writes: it replaces no folder that another one made, or that somebody has put files into.
+            None where nothing will be replaced after all.
 
     Raises:
         PlaceError: the place is in use, is not this program's to replace, holds an input, or cannot be written.
     """
     _check_place(out, inputs)
-    _check_free(out, overwrite=overwrite)
+    _check_free(out, overwrite=overwrite, command=command)
 
 
 @contextmanager
-def making(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> Iterator[None]:
+def making(
+    out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = (), command: str | None = None
+) -> Iterator[None]:
     """Within the block, which may write to a place as `check_output` says, no other command of this machine does.
 
     Raises:
@@ -49,7 +53,7 @@ def making(out: Path, *, overwrite: bool, inputs: Iterable[Path | str] = ()) -> 
     """
     _check_place(out, inputs)
     with holding(out):  # before it is looked at, for another command may be about to put something there
-        _check_free(out, overwrite=overwrite)
+        _check_free(out, overwrite=overwrite, command=command)
         yield
 
 
@@ -61,16 +65,20 @@ def _check_place(out: Path, inputs: Iterable[Path | str]) -> None:
     for given in map(Path, inputs):
         if given.exists():
             _refuse_input(out, place, given)
+        if is_beside(given):
+            raise PlaceError(f"{given} is where sensibert keeps what is unfinished; copy it to another place first")
     _refuse_unwritable(out, place)
 
 
-def _check_free(out: Path, *, overwrite: bool) -> None:
+def _check_free(out: Path, *, overwrite: bool, command: str | None) -> None:
     place = _resolved(out)
     if place.exists() or out.is_symlink():
         if not overwrite:
             raise PlaceError(f"--out {out} is already there; --overwrite replaces it if a command of sensibert made it")
         if not _is_ours(place):
             raise PlaceError(f"--out {out}: --overwrite replaces only what sensibert made, and this it did not make")
+        if command is not None and place.is_dir():
+            _refuse_other_contents(out, place, command)
 
 
 @contextmanager
@@ -80,8 +88,7 @@ def holding(out: Path) -> Iterator[None]:
     Raises:
         PlaceError: another one is at it; the message names it.
     """
-    lock = out.with_name(f".{out.name}.lock")
-    holder = out.with_name(f".{out.name}.holder")
+    lock, holder = beside_it(out, "lock"), beside_it(out, "holder")
     new_folders = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -132,13 +139,29 @@ def _is_ours(place: Path) -> bool:
     """Whether a command of this program made what is at a place."""
     if place.is_dir():
         return not any(place.iterdir()) or _own_mark(place / MARK) is not None
-    if place.suffix == ".safetensors":
-        try:
-            read_arrays(place)
-        except Exception:  # whatever is wrong with it, it is not ours
-            return False
-        return True
-    return _own_mark(place) is not None
+    return _own_mark(place) is not None or _holds_own_arrays(place)
+
+
+def _holds_own_arrays(file: Path) -> bool:
+    try:
+        read_arrays(file)
+    except Exception:  # whatever is wrong with it, it is not ours
+        return False
+    return True
+
+
+def _refuse_other_contents(out: Path, place: Path, command: str) -> None:
+    """Refuse a result of another command, and one that somebody has put files into."""
+    found = _own_mark(place / MARK)
+    if found is None:  # it is empty
+        return
+    if found[MADE_BY] != f"sensibert {command}":
+        made_by = f"`{found[MADE_BY]}`, not of `sensibert {command}`"
+        raise PlaceError(f"--out {out} is a result of {made_by}; name a new place")
+    listed = found.get("files")
+    others = [name for name in files_below(place) if not isinstance(listed, list) or name not in listed]
+    if others:
+        raise PlaceError(f"--out {out} holds {others[0]}, which sensibert did not put there; move it away first")
 
 
 def _own_mark(file: Path) -> dict[str, object] | None:

@@ -24,7 +24,7 @@ def compress(tmp_path_factory):
     place = base / "undisturbed"
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(rehearse, subject, place)
-        while not (place / ".small.holder").exists():
+        while not (place / ".small.sensibert-holder").exists():
             assert not first.done(), first.result()
             time.sleep(0.01)
         second = Command(subject.command, place, log_of(place, "-second")).end(60)

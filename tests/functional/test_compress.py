@@ -196,6 +196,7 @@ def compress_with(reviews, tmp_path_factory):
     def run_with(max_samples=None, **given):
         recipe = Recipe(
             model=ModelParams(backbone="tiny-bert", max_length=32),
+            any_origin=True,
             budget=0.4,
             scoring=ScoringParams(batch_size=8, max_samples=max_samples),
             training=TrainingParams(epochs=0.2, batch_size=8, precision="fp32", min_steps=0),

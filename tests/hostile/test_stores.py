@@ -80,7 +80,7 @@ def test_a_killed_first_sync_leaves_no_store_or_a_whole_one(tmp_path):
     _build_store(store)
     assert store.is_file()
     assert not _is_half_made(store)
-    assert not list(tmp_path.glob("*.part*"))
+    assert not list(tmp_path.glob("*sensibert-*"))
 
 
 def test_track_outside_an_experiment_makes_no_store(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_it_leaves_every_file(tree, first_lock):
     assert names >= {"scores/sst2-0.safetensors", "rescored/sst2-0/epoch-2.safetensors"}
     assert names >= {f"masks/{cell}.safetensors" for cell in CELLS if "0.5" in cell}
     assert not any((tree.data / "checkpoints").iterdir())
-    assert not list(tree.data.rglob("*.part"))
+    assert not list(tree.data.rglob("*.sensibert-*"))
 
     trials = pd.read_csv(tree.reports / "search.csv")
     assert sorted(trials["learning_rate"]) == [1e-3, 1e-2]

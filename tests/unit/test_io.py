@@ -78,7 +78,7 @@ def test_after_an_exception_the_old_one_is_whole_and_nothing_lies_beside(tmp_pat
 
 
 def test_what_an_earlier_kill_left_beside_is_removed(tmp_path):
-    left = tmp_path / ".result.part"
+    left = tmp_path / ".result.sensibert-part"
     left.mkdir()
     (left / "half").touch()
     with replacing(tmp_path / "result") as beside:

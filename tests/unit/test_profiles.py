@@ -184,3 +184,15 @@ def test_a_profile_must_carry_the_name_of_its_file(workspace):
     shutil.copyfile(workspace / "params.yaml", workspace / "profiles" / "copied.yaml")
     with pytest.raises(ParamsError, match=r"must be copied.*found 'pydocs'"):
         profiles.activate("copied", workspace)
+
+
+def test_a_lock_goes_to_the_profile_that_it_is_about(workspace):
+    lock = "schema: '2.0'\nstages:\n  score@a:\n    outs:\n    - path: data/pydocs/scores/a.safetensors\n"
+    (workspace / "dvc.lock").write_text(lock)
+    shutil.copyfile(workspace / "profiles" / "sst2.yaml", workspace / "params.yaml")  # by hand
+    resting = workspace / "reports" / "sst2" / "dvc.lock"
+    resting.parent.mkdir(parents=True)
+    resting.write_text("of sst2")
+    profiles.activate("pydocs", workspace)
+    assert (workspace / "dvc.lock").read_text() == lock
+    assert resting.read_text() == "of sst2"

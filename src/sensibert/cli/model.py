@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensibert.cli.app import app
-from sensibert.errors import ParamsError
+from sensibert.errors import MaskError, ParamsError
 from sensibert.io import mark, marked
 from sensibert.places import check_output, making, mark_of
 
@@ -120,7 +120,7 @@ def compress(
         Path | None, typer.Option("--scores", metavar="FILE", help="Scores of this model and data: no scoring pass.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model; --budget is then ignored.")
+        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model, instead of a budget.")
     ] = None,
     any_origin: Annotated[
         bool, typer.Option("--any-origin", help="Take scores or a mask that another model or task was scored for.")
@@ -139,7 +139,10 @@ def compress(
     """  # noqa: D301 (a real backspace: it keeps the line)
     # A result of this command may be that of this very run, which was killed after its last step.
     own = mark_of(out, "compress") is not None
-    _claim(context, out, overwrite=overwrite or own, inputs=_given(model, train, validation, scores, mask))
+    inputs, command = _given(model, train, validation, scores, mask), "compress" if overwrite else None
+    _claim(context, out, overwrite=overwrite or own, inputs=inputs, command=command)
+    if mask is not None:
+        _refuse_beside_mask(context)
     from sensibert import compress as flow
     from sensibert.config.section import validate
     from sensibert.models.mask import read_mask
@@ -158,6 +161,7 @@ def compress(
         "baseline": baseline,
         "trim_vocabulary": trim_vocabulary,
         "seed": seed,
+        "any_origin": any_origin,
         "trust_remote_code": trust_remote_code,
     }
     recipe = validate(flow.Recipe, content, "compress")
@@ -176,7 +180,6 @@ def compress(
         out,
         scores=given_scores,
         mask=given_mask,
-        any_origin=any_origin,
         say=typer.echo,
     )
     typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
@@ -255,10 +258,14 @@ def mask(
     if budget_kind == "latency":
         from sensibert.data.tasks import TASKS
         from sensibert.deploy.latency import measure_table
+        from sensibert.models.anatomy import hash_weights
         from sensibert.models.backbones import load_backbone
 
         # Any classifier: it is only timed. The name of the backbone comes from the file.
-        model = load_backbone(content.origin.made_for.backbone, TASKS["sst2"], 0, trust_remote_code=trust_remote_code)
+        made_for, seed = content.origin.made_for, content.origin.seed
+        model = load_backbone(made_for.backbone, TASKS["sst2"], seed, trust_remote_code=trust_remote_code)
+        if hash_weights(model) != made_for.weights:
+            raise MaskError(f"{scores}: {made_for.backbone!r} is not the model that was scored: its weights differ")
         table = measure_table(model, batch_size=1, tokens=content.origin.tokens, round_to=round_to)
     made = mask_for(content, criterion, budget, budget_kind, latency=table, **options)
     write_mask(out, made)
@@ -441,6 +448,14 @@ def _read(
     return task, dataset, audit
 
 
+def _refuse_beside_mask(context: typer.Context) -> None:
+    """A mask says what stays; options that would say it too must not be ignored in silence."""
+    for name in ("scores", "budget", "budget_kind", "criterion", "round_to"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ParamsError(f"--mask says what stays: --{name.replace('_', '-')} cannot be given with it")
+
+
 def _epochs(epochs: float | None) -> dict[str, float]:
     """Exactly as many as were asked for, if any were."""
     return {} if epochs is None else {"epochs": epochs, "min_steps": 0}
@@ -448,7 +463,7 @@ def _epochs(epochs: float | None) -> dict[str, float]:
 
 def _claim(context: typer.Context, out: Path, **how: Any) -> None:
     """Keep `out` for this command until it ends; see `places.making`."""
-    context.with_resource(making(out, **how))
+    context.with_resource(making(out, **{"command": context.info_name, **how}))
 
 
 def _given(*inputs: Path | str | None) -> list[Path | str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -82,7 +83,7 @@ def _swap(name: str, profile: Path, root: Path, force: bool) -> None:
     lock = root / "dvc.lock"
     if current != name:
         # Wherever this is killed, every lock is stored somewhere, and none is active beside another's params.yaml.
-        _copy(lock, _resting_lock(current or derived_from(root) or "unknown", root))
+        _copy(lock, _resting_lock(_owner(lock) or current or derived_from(root) or "unknown", root))
         lock.unlink(missing_ok=True)
         _copy(profile, root / "params.yaml")
     if not lock.exists():
@@ -106,6 +107,14 @@ def _about_edits(root: Path) -> str:
         f"params.yaml holds {whose}, and they would be lost; keep them as a profile of their own "
         "(copy params.yaml to profiles/NEW.yaml and set profile: NEW in it), or throw them away with --force"
     )
+
+
+def _owner(lock: Path) -> str | None:
+    """The profile whose files a dvc.lock is about; params.yaml may have been written by hand since."""
+    if not lock.exists():
+        return None
+    named = re.findall(r"^\s*(?:- )?path: data/([^/\s]+)/", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return Counter(named).most_common(1)[0][0] if named else None
 
 
 def _resting_lock(name: str, root: Path) -> Path:

@@ -115,7 +115,8 @@ def git_state(root: Path = Path()) -> dict[str, Any]:
 
 def _git(root: Path, *arguments: str) -> str | None:
     # Without the optional locks, `git status` never gets in the way of the user's git commands.
-    command = ["git", "--no-optional-locks", *arguments]
+    # A repository may name a program to be run for that.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments]
     try:
         finished = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -232,6 +232,7 @@ def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **op
             _check_folder(loader, source, backbone)
         if loader in _MODELS:
             _check_model(loader, source, trust_remote_code=trust_remote_code, **options)
+            options["dtype"] = torch.float32  # whatever the files hold: training, sizes and timings count on it
         return loader.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
     except BackboneError:
         raise

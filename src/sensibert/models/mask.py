@@ -74,6 +74,8 @@ class MadeFor:
     task: str = ""
     labels: list[str] = field(default_factory=list)
     """The names of the classes; empty for a regression."""
+    data: str = ""
+    """SHA-256 of the training rows: others may be held out from a model that is judged."""
 
     def difference(self, other: MadeFor) -> str:
         """What another model or task has that is not the same, for a message; empty if nothing."""
@@ -83,6 +85,10 @@ class MadeFor:
             return f"the task {self.task!r}, not {other.task!r}"
         if self.labels != other.labels:
             return f"the labels {', '.join(self.labels)}, not {', '.join(other.labels)}"
+        if self.data != other.data:
+            return (
+                "other training rows, which may hold rows that this model is judged on (another seed, sample or file)"
+            )
         return ""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from datasets import DatasetDict
+import pandas as pd
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device
@@ -52,7 +54,8 @@ class Subject:
 
     def made_for(self, model: PreTrainedModel) -> MadeFor:
         """What scores of a new model are made for; its weights must not have been trained since."""
-        return MadeFor(self.settings.backbone, hash_weights(model), self.task.name, list(self.task.label_names))
+        names = self.task.name, list(self.task.label_names)
+        return MadeFor(self.settings.backbone, hash_weights(model), *names, _hash_rows(self.dataset["train"]))
 
     def new_model(self, seed: int) -> PreTrainedModel:
         """The backbone on the best device, with a classifier that the seed draws."""
@@ -61,3 +64,10 @@ class Subject:
         model = load_backbone(*given, pooling=self.settings.pooling, trust_remote_code=trust)
         check_length(model.config, self.settings.max_length)
         return model.to(best_device())  # type: ignore[arg-type]
+
+
+def _hash_rows(rows: Dataset) -> str:
+    table = rows.to_pandas()
+    digest = hashlib.sha256(repr(list(table.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest()

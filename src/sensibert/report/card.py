@@ -27,6 +27,12 @@ def write_card(evidence: Evidence, folder: Path) -> None:
         ModelCard(_card(evidence)).save(beside)
 
 
+def _chosen_by(evidence: Evidence) -> str:
+    if evidence.recipe["any_origin"]:
+        return "; the scores or the mask were made elsewhere and may have seen them"
+    return " that nothing was chosen by"
+
+
 def _epochs(evidence: Evidence) -> float:
     """Those over the training rows, which few rows get more of than the recipe says."""
     training = TrainingParams.model_validate(evidence.recipe["training"])
@@ -108,7 +114,7 @@ attention and feed-forward dimensions), chosen by {code(recipe["criterion"])} an
 
 {table}
 
-Metrics are on {after.examples:,} held-out rows that nothing was chosen by. Latency is the median forward pass in fp32
+Metrics are on {after.examples:,} held-out rows{_chosen_by(evidence)}. Latency is the median forward pass in fp32
 over texts of {after.cost.tokens} tokens on {processor} with {hardware["torch_threads"]}
 threads; both models took turns.
 
