@@ -19,7 +19,7 @@ CELL = ("--task", "sst2", "--method", "sensitivity", "--budget", "0.5", "--seed"
 @pytest.fixture(scope="module")
 def tree(new_work_tree):
     tree = new_work_tree()
-    tree.repro(MASK)
+    tree.repro(MASK, "rates")
     return tree
 
 
@@ -166,7 +166,10 @@ def test_a_full_disk(tree):
 
 
 def test_a_killed_run_goes_on_to_the_same_model(tree):
-    tree.set_params(training={"epochs": 40, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2})
+    rates = {name: {"learning_rate": 1e-3} for name in ("full", "sensitivity", "spt_lora", "kwon", "bitfit")}
+    rates["kwon"] = {"samples": 24}
+    training = {"epochs": 40, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2, "min_steps": 0}
+    tree.set_params(training=training, methods=rates)
     checkpoints = tree.data / "checkpoints" / "sst2-sensitivity-0.5-0"
     process = tree.start("dvc", "repro", FINETUNE, start_new_session=True)
     while not list(checkpoints.glob("*/trainer_state.json")):
@@ -184,7 +187,7 @@ def test_a_killed_run_goes_on_to_the_same_model(tree):
     def outputs():
         return {path: md5 for path, md5 in tree.lock().items() if "/models/" in path or "/history/" in path}
 
-    assert tree.repro(FINETUNE) == {FINETUNE}
+    assert tree.repro(FINETUNE) == {FINETUNE}, "the rates are there"
     assert 0 < resumed_at_step() < 999
     resumed = outputs()
     assert not list(checkpoints.parent.iterdir())

@@ -26,6 +26,7 @@ ALL_STAGES = {
     "download_transferred@mrpc",
     "score@sst2-0",
     "mask@sst2-sensitivity-0.5-0",
+    "rates",
     "finetune@sst2-sensitivity-0.5-0",
     "finetune_dense@sst2-full-0",
     "finetune_peft@sst2-spt_lora-0.1-0",
@@ -107,6 +108,13 @@ def test_it_leaves_every_file(tree, first_lock):
     assert trials["validation"][0] == pytest.approx(found["accuracy"], rel=1e-4)
     assert trials["validation"][1:].isna().all()
 
+    curve = json.loads((tree.data / "rates" / "sst2-sensitivity-0.5.json").read_text())
+    tried = [point["learning_rate"] for point in curve["tried"]]
+    assert tried == sorted(tried)
+    assert len(tried) >= 3
+    assert tried[0] < curve["learning_rate"] < tried[-1]
+    assert json.loads((tree.data / "rates" / "sst2-full.json").read_text()) == {"learning_rate": 1e-3, "tried": []}
+
     transferred = pd.read_csv(tree.reports / "transfer.csv")
     assert set(transferred["to"]) == {"mrpc"}
     assert len(transferred) == len(CELLS)
@@ -164,7 +172,7 @@ def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree):
     other = new_work_tree()
     other.repro("evaluate@sst2-sensitivity-0.5-0")
     deterministic = {path: md5 for path, md5 in other.lock().items() if "/provenance/" not in path}
-    assert len(deterministic) == 7
+    assert len(deterministic) == 8
     assert deterministic == {path: first_lock[path] for path in deterministic}
 
 
@@ -213,7 +221,7 @@ def test_the_grid_grows_and_shrinks(tree):
     tree.set_params(budgets=[0.5, 0.33], pruning=[], deployment=nothing)
     added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
     added |= {f"transfer@sst2-{method}-0.33-0-mrpc" for method in METHODS}
-    assert tree.repro() == added | SUMMARIES
+    assert tree.repro() == added | SUMMARIES | {"rates"}
     table = table_of(tree)
     assert set(table["budget"]) == {1.0, 0.5, 0.33, 0.1}
     assert (tree.data / "results" / "sst2-kwon-0.5-0" / "metrics.json").is_file(), "a stale file stays"
@@ -222,7 +230,7 @@ def test_the_grid_grows_and_shrinks(tree):
     tree.commit()
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
-    assert ran | {"bench"} == SUMMARIES  # nothing is deployed, so bench has nothing new to time
+    assert ran - {"bench"} == SUMMARIES - {"bench"} | {"rates"}  # nothing is deployed, so bench may have nothing to time
     assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.1}
     _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
     (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])

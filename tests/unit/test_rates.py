@@ -48,9 +48,9 @@ def test_the_best_rate_is_inside_what_was_tried(steps, seeds):
     assert all(high == pytest.approx(2 * low) for low, high in itertools.pairwise(rates))
 
 
-def test_of_equal_rates_the_lower_one_is_taken():
-    flat = {0.5e-3: 1.0, 1e-3: 2.0, 2e-3: 2.0, 4e-3: 1.0}
-    assert search_rate(lambda rate, seed: flat[rate], GRID, [0]).rate == 1e-3
+def test_of_equal_rates_one_inside_is_taken_the_lower_of_two():
+    assert search_rate(lambda rate, seed: 50.0, GRID, [0]).rate == 2e-3
+    assert search_rate(lambda rate, seed: 50.0, GRID[:2], [0]).rate == 1e-3
 
 
 def test_a_rate_that_diverges_is_the_worst():

@@ -60,8 +60,8 @@ class Paths:
 
     @property
     def rate_scratch(self) -> Path:
-        """What the trials of a search for rates reached so far; not an output of any stage."""
-        return self.data / "checkpoints" / "rates"
+        """What trials of searches for rates reached, so that none is repeated; not an output of any stage."""
+        return self.data / "rate-trials"
 
     def mask(self, cell: Cell) -> Path:
         """The mask of a pruned cell."""

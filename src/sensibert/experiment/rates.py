@@ -25,7 +25,7 @@ def search_rate(dev_metric: Callable[[float, int], float], grid: Sequence[float]
     tried = {rate: _try(dev_metric, rate, seeds) for rate in grid}
     for _ in range(MOST_EXTENSIONS + 1):
         curve = [tried[rate] for rate in sorted(tried)]
-        best = max(curve, key=lambda point: (point.mean, -point.learning_rate))
+        best = _best_of(curve)
         if best.mean == WORST_METRIC:
             raise DataError(f"every rate from {grid[0]:g} to {grid[-1]:g} diverged; give rates.lowest a lower value")
         if best is curve[0]:
@@ -36,6 +36,14 @@ def search_rate(dev_metric: Callable[[float, int], float], grid: Sequence[float]
             return RateCurve(best.learning_rate, curve)
         tried[further] = _try(dev_metric, further, seeds)
     raise DataError(f"no best rate between {min(tried):g} and {max(tried):g}: the metric still rises at the edge")
+
+
+def _best_of(curve: Sequence[TriedRate]) -> TriedRate:
+    """The rate with the best mean; of several that are equally good, the middle one of those inside the curve."""
+    most = max(point.mean for point in curve)
+    best = [point for point in curve if point.mean == most]
+    inside = [point for point in best if point is not curve[0] and point is not curve[-1]]
+    return inside[(len(inside) - 1) // 2] if inside else best[0]
 
 
 def _try(dev_metric: Callable[[float, int], float], rate: float, seeds: Sequence[int]) -> TriedRate:
