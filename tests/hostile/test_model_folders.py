@@ -61,6 +61,8 @@ CONFIGS = dict(sizes_that_are_none()) | {
     "a path as type": ({"model_type": "../../x"}, "does not recognize this architecture"),
     "a number as type": ({"model_type": 3}, "model_type: must be a text (found 3)"),
     "a list as type": ({"model_type": ["bert"]}, "model_type: must be a text (found ['bert'])"),
+    "a number as architectures": ({"architectures": 3}, "architectures: must be a list of texts (found 3)"),
+    "a text as architectures": ({"architectures": "Bert"}, "architectures: must be a list of texts (found 'Bert')"),
     "an encoder-decoder": ({"model_type": "bart"}, "'model' is an encoder-decoder ('bart')"),
     "a model of speech": ({"model_type": "wav2vec2"}, "Unrecognized configuration class"),
     "weights of another type": ({"model_type": "distilbert"}, "has no fitting weights for"),
@@ -304,6 +306,43 @@ NO_TOKENIZERS = {
 def test_a_damaged_tokenizer(refused, here, case, command):
     name, content, says = case
     (here / "model" / name).write_bytes(content)
+    refused(*with_model(command), *to(command), says=says)
+
+
+WISHES = {
+    "tuples": {"return_dict": False},
+    "attentions": {"output_attentions": True},
+    "hidden states": {"output_hidden_states": True},
+    "chunks": {"chunk_size_feed_forward": 7},
+    "checkpoints": {"gradient_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize(("wish", "command"), by_command(WISHES, ("evaluate", "score")))
+def test_a_config_does_not_decide_how_a_model_answers(here, wish, command):
+    plain = run(*with_model(command), *(("--out", "plain") if command == "score" else ()))
+    change_json(here / "model" / "config.json", **wish)
+    result = run(*with_model(command), *(("--out", "wished") if command == "score" else ()))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.replace("wished", "plain") == plain.stdout
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES)
+def test_a_model_with_wishes_can_be_trained_on(here, wish):
+    change_json(here / "model" / "config.json", **wish)
+    model = load_model(here / "model")
+    model.train()
+    model(input_ids=torch.zeros(2, 12, dtype=torch.long), labels=torch.tensor([0, 1])).loss.backward()
+    model.save_pretrained(here / "again")
+
+
+INPUTS = ([], ["attention_mask"], ["input_ids"], ["input_ids", "attention_mask", "evil"], "input_ids", 3, [[]])
+
+
+@pytest.mark.parametrize(("names", "command"), by_command({str(names): names for names in INPUTS}, TOKENIZERS))
+def test_inputs_that_models_do_not_read(refused, here, names, command):
+    change_json(here / "model" / "tokenizer_config.json", model_input_names=names)
+    says = "tokenizer_config.json: model_input_names: must be a list of input_ids and attention_mask"
     refused(*with_model(command), *to(command), says=says)
 
 

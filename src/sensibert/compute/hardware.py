@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from transformers import set_seed
@@ -14,6 +15,12 @@ from sensibert.config.settings import Precision
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of `mallopt`, from malloc.h."""
+_OF_A_CLUSTER = (
+    *("ACCELERATE_", "FSDP_", "MEGATRON_", "PARALLELISM_CONFIG_", "TORCHELASTIC_"),
+    *("PMI_", "MPI_", "OMPI_", "MV2_COMM_"),
+    *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_ADDR", "MASTER_PORT"),
+)
+"""How the variables begin by which torchrun, MPI and Accelerate say that a process is one of several."""
 
 
 def best_device() -> torch.device:
@@ -47,6 +54,27 @@ def make_deterministic(seed: int) -> None:
     torch.use_deterministic_algorithms(True)
     # It would write NaN into every new tensor to catch reads of uninitialized memory: slow, and no help here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block, the environment says nothing about other processes or about settings of Accelerate.
+
+    A training here is always one process. What torchrun or a cluster left in the environment would make Accelerate
+    wait for others that never come, or ask for packages that nobody needs.
+    """
+    earlier = {name: value for name, value in os.environ.items() if name.startswith(_OF_A_CLUSTER)}
+    _remove_variables_of_a_cluster()
+    try:
+        yield
+    finally:
+        _remove_variables_of_a_cluster()  # Accelerate sets some by itself
+        os.environ.update(earlier)
+
+
+def _remove_variables_of_a_cluster() -> None:
+    for name in [name for name in os.environ if name.startswith(_OF_A_CLUSTER)]:
+        del os.environ[name]
 
 
 def keep_for_reuse() -> None:

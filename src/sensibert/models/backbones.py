@@ -30,7 +30,7 @@ from sensibert.config.settings import Pooling
 from sensibert.data.tasks import Task
 from sensibert.errors import BackboneError
 from sensibert.models.anatomy import check_shapes, is_classifier
-from sensibert.models.config_file import CONFIG, read_config, read_object
+from sensibert.models.config_file import CONFIG, check_tokenizer_inputs, read_config, read_object
 from sensibert.models.heads import choose_pooling, give_head
 from sensibert.models.modeling_slim import SLIM_PREFIX
 from sensibert.models.weight_files import check_weights
@@ -231,7 +231,9 @@ def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **op
         if source.is_dir():
             _check_folder(loader, source, backbone)
         if loader in _MODELS:
-            _check_model(loader, source, trust_remote_code=trust_remote_code, **options)
+            config = AutoConfig.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
+            options |= {name: value for name, value in _PLAIN_ANSWERS.items() if hasattr(config, name)}
+            _check_model(loader, source, config, trust_remote_code)
             options["dtype"] = torch.float32  # whatever the files hold: training, sizes and timings count on it
         return loader.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
     except BackboneError:
@@ -247,6 +249,14 @@ def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **op
 
 
 _MODELS = (AutoModelForSequenceClassification, AutoModelForImageClassification)
+_PLAIN_ANSWERS = {
+    "return_dict": True,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "chunk_size_feed_forward": 0,
+    "gradient_checkpointing": False,
+}
+"""How models must answer here, whatever their config wishes; none of it changes a logit."""
 _BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _SPARE_PARAMETERS = 10_000_000
 """A new pooler and classifier may have so many, whatever the weights hold."""
@@ -257,23 +267,22 @@ def _check_folder(loader: Any, folder: Path, backbone: str) -> None:
     if loader is AutoTokenizer:
         for name in _BESIDE_TOKENIZER:
             if (folder / name).exists():
-                read_object(folder / name)
+                check_tokenizer_inputs(folder / name, read_object(folder / name))
     elif not (folder / CONFIG).exists():
         raise BackboneError(f"{backbone!r} is a directory without a model: {CONFIG} is missing. {_ALLOWED}")
     if (folder / CONFIG).exists():
         read_config(folder)
 
 
-def _check_model(loader: Any, source: Path, **options: Any) -> None:
+def _check_model(loader: Any, source: Path, config: PreTrainedConfig, trust_remote_code: bool) -> None:
     """Refuse an encoder-decoder, damaged weights, and a config that describes far more than the weights hold.
 
     Transformers would fill what the weights do not hold with random numbers, and take memory for them first.
     """
-    config = AutoConfig.from_pretrained(str(source), **options)
     if config.is_encoder_decoder:
         raise BackboneError(f"{str(source)!r} is an encoder-decoder ({config.model_type!r}); allowed: one of the two")
     with torch.device("meta"), torch.random.fork_rng(devices=[]):  # shapes alone
-        model = loader.from_config(config, trust_remote_code=options["trust_remote_code"])
+        model = loader.from_config(config, trust_remote_code=trust_remote_code)
     described = sum(parameter.numel() for parameter in model.parameters())
     if source.is_dir():
         stored = check_weights(source)

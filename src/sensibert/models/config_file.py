@@ -29,6 +29,8 @@ _SIZES = {
     "num_labels": (1, _MOST_CLASSES),
 }
 """Entry of a config -> the smallest and the largest value that makes a model."""
+_NEEDED_INPUTS = ("input_ids", "attention_mask")
+_INPUTS = (*_NEEDED_INPUTS, "token_type_ids")
 _MAY_BE_NULL = ("embedding_size", "n_inner")
 """Sizes that follow from another one if they are null."""
 
@@ -44,6 +46,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     _refuse_an_export(folder, content)
     if not isinstance(content.get("model_type", ""), str):
         raise BackboneError(f"{path}: model_type: must be a text (found {_shown(content['model_type'])})")
+    architectures = content.get("architectures") or []
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise BackboneError(f"{path}: architectures: must be a list of texts (found {_shown(architectures)})")
     for name, (least, most) in _SIZES.items():
         if name in content and not (content[name] is None and name in _MAY_BE_NULL):
             _check_size(f"{path}: {name}", content[name], least, most)
@@ -66,6 +71,23 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BackboneError(f"{path} holds {_shown(content)}; expected a JSON object: {{...}}")
     return content
+
+
+def check_tokenizer_inputs(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer whose file says that it gives something else than models read.
+
+    Raises:
+        BackboneError: `model_input_names` lacks an input that every model needs, or names one that no text has.
+    """
+    found = content.get("model_input_names")
+    if found is None:
+        return
+    names = found if isinstance(found, list) else []
+    if not all(name in names for name in _NEEDED_INPUTS) or not all(name in _INPUTS for name in names):
+        raise BackboneError(
+            f"{path}: model_input_names: must be a list of {' and '.join(_NEEDED_INPUTS)}, with or without "
+            f"token_type_ids (found {_shown(found)})"
+        )
 
 
 def _refuse_an_export(folder: Path, content: Mapping[str, Any]) -> None:

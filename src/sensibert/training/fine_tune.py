@@ -25,7 +25,14 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from sensibert.compute.compact_embeddings import compact_embeddings
 from sensibert.compute.dropout import cheap_dropout
-from sensibert.compute.hardware import autocast, best_device, keep_for_reuse, make_deterministic, resolve_precision
+from sensibert.compute.hardware import (
+    alone,
+    autocast,
+    best_device,
+    keep_for_reuse,
+    make_deterministic,
+    resolve_precision,
+)
 from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.method_settings import DistillationParams, MethodParams
 from sensibert.config.methods import METHODS
@@ -109,14 +116,14 @@ def fine_tune(
     claim_scratch(checkpoints, identity, resume=resume)
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
-    arguments = _arguments(settings, options.rate, seed, precision, checkpoints, examples=len(examples))
     with (
+        alone(),
         compact_embeddings(model, [*examples, *(epoch_callback.examples if epoch_callback else ())]),
         cheap_dropout(model),
     ):
         trainer = _Trainer(
             model=model,
-            args=arguments,
+            args=_arguments(settings, options.rate, seed, precision, checkpoints, examples=len(examples)),
             train_dataset=examples,  # type: ignore[arg-type]
             data_collator=collator(tokenizer),
             processing_class=tokenizer,
