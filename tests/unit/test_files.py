@@ -578,7 +578,7 @@ def test_rows_to_judge_a_model_by_take_its_classes(tmp_path):
     rows = pd.DataFrame({"review": ["fine film", "dull film", ""], "stars": ["good", "bad", "bad"]})
     rows.to_csv(tmp_path / "test.csv", index=False)
     place = str(tmp_path / "test.csv")
-    task, dataset = read_labelled(place, text="review", label="stars", classes=("good", "bad"))
+    task, dataset, _ = read_labelled(place, text="review", label="stars", classes=("good", "bad"))
     assert (task.label_names, task.primary_metric) == (("good", "bad"), "accuracy")
     assert dataset["label"][:] == [0, 1]
     with pytest.raises(DataError, match="has labels that the model does not have: 'bad'; the classes are good, poor"):

@@ -298,16 +298,18 @@ def evaluate(
 
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     check_length(model.config, max_length)
-    task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+    columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
+    task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
     typer.echo(f"{'rows':20} {len(rows):,}")
+    _say_dropped(dropped)
     for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
     if out is not None:
         with replacing(out) as beside:
             beside.mkdir()
-            write_json(beside / "metrics.json", found.metrics)
+            write_json(beside / "metrics.json", {"rows": len(rows), **found.metrics})
             found.predictions.to_parquet(beside / "predictions.parquet", index=False)
             mark(beside, "evaluate")
 
@@ -391,7 +393,9 @@ def export(
         task, texts = None, _sample_sentences()
         examples = encode_texts(texts, tokenizer, max_length)
     else:
-        task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+        columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
+        task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
+        _say_dropped(dropped)
         texts, examples = texts_of(rows), encode(rows, tokenizer, max_length)
     report = export_onnx(
         model,
@@ -439,6 +443,11 @@ def _read(
         for reason, count in counts.dropped.items():
             typer.echo(f"data: {count:,} rows left {split}: {reason.replace('_', ' ')}")
     return task, dataset, audit
+
+
+def _say_dropped(dropped: dict[str, int]) -> None:
+    for reason, count in dropped.items():
+        typer.echo(f"data: {count:,} rows left out: {reason.replace('_', ' ')}")
 
 
 def _epochs(epochs: float | None) -> dict[str, float]:

@@ -121,7 +121,7 @@ def read_task(
 
 def read_labelled(
     place: str, *, text: str, label: str, text_pair: str | None = None, classes: tuple[str, ...] = ()
-) -> tuple[Task, Dataset]:
+) -> tuple[Task, Dataset, dict[str, int]]:
     """Read rows to judge a model by whose classes are known.
 
     Args:
@@ -132,7 +132,7 @@ def read_labelled(
         classes: Those of the model, in the order of its logits; empty for a regression.
 
     Returns:
-        The task, and its usable rows.
+        The task, its usable rows, and how many were not usable, by reason.
 
     Raises:
         DataError: the place cannot be read, a column is missing or not of its kind, or a label is not a class.
@@ -141,7 +141,7 @@ def read_labelled(
     table = _choose(_read(place), ("test", "validation", "train"), place)
     _check_columns(table, columns.texts, label)
     task = _task(place, columns, classes)
-    return task, normalize(task, _raw_split(table, columns, classes, "the model does not have"), "validation")
+    return task, *normalize(task, _raw_split(table, columns, classes, "the model does not have"), "validation")
 
 
 class _Columns(NamedTuple):
