@@ -62,7 +62,7 @@ NO_TABLES = {
     "nothing": ("x.csv", "", "x.csv is empty"),
     "a header": ("x.csv", "text,label\n", "x.csv is empty: it holds no rows"),
     "more cells": ("x.csv", "text,label\na,b,c\n", "its rows have more cells than its first line names columns"),
-    "an open quotation": ("x.csv", 'text,label\n"a,b\n', "a quotation mark is opened and never closed"),
+    "an open quotation": ("x.csv", 'text,label\n"a,b\n', "is opened and never closed"),
     "no such column": ("x.csv", "words,label\na,b\n", "x.csv has no column 'text'; it has 'words', 'label'"),
     "numbers": ("x.csv", "text,label\n1,bad\n2,good\n", "column 'text' holds numbers alone"),
     "no labels": ("x.csv", "text,label\na,\nb,\n", "column 'label' holds no label in any of its 2 rows"),

@@ -64,6 +64,17 @@ def test_evaluate_says_on_how_many_rows(here):
     assert result.stdout.splitlines()[0].split() == ["rows", "80"]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_rows_that_cannot_be_used_are_counted(here, command):
+    with (here / "rows.csv").open("a") as file:
+        file.write("a text,\nanother,\n,good\n")
+    result = run(*getattr(COMMANDS, command), "--out", "result")
+    assert result.exit_code == 0, result.output
+    assert "data: 1 rows left out: missing text\ndata: 2 rows left out: missing label\n" in result.stdout
+    if command == "evaluate":
+        assert json.loads((here / "result" / "metrics.json").read_text())["rows"] == 80
+
+
 @pytest.fixture(scope="module")
 def exported(originals, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")

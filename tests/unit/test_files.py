@@ -12,7 +12,7 @@ from sensibert.data.task_files import load_task, save_task
 from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError
 from sensibert.evaluation.metrics import compute_metrics
-from sensibert.sources.files import read_labelled, read_task
+from sensibert.sources.files import _read, read_labelled, read_task
 
 SIZE = 120
 
@@ -295,6 +295,79 @@ def test_a_configuration_of_a_data_set_is_chosen_by_its_name(tmp_path, monkeypat
         read("films", tmp_path)
 
 
+@pytest.fixture
+def films(tmp_path):
+    (tmp_path / "films").mkdir()
+    return tmp_path / "films"
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.csv.gz", "train.tsv", "train.jsonl", "train.parquet", "odd.csv"])
+def test_a_folder_is_read_like_its_files(tmp_path, name):
+    rows = pd.DataFrame({"review": ["NA", "None", "null", ""], "stars": ["007", "7", "1.0", "x"]})
+    file = tmp_path / "films" / name
+    file.parent.mkdir()
+    write(rows, file)
+    pd.testing.assert_frame_equal(_read(str(tmp_path / "films"))["train"], _read(str(file))["train"])
+
+
+def test_a_folder_may_have_a_split_in_several_files(films):
+    for part, start in enumerate((0, 500)):
+        write(reviews(size=20, start=start), films / f"train-{part}.csv")
+    assert len(_read(str(films))["train"]) == 40
+    write(reviews(size=20).rename(columns={"stars": "other"}), films / "train-2.csv")
+    with pytest.raises(DataError, match=r"train-2.csv has other columns than .*train-0.csv"):
+        _read(str(films))
+
+
+def test_two_columns_of_one_name_in_a_folder_are_refused(films):
+    (films / "train.csv").write_text("text,text,label\na,b,c\n")
+    with pytest.raises(DataError, match=r"train.csv has more than one column 'text'"):
+        _read(str(films))
+
+
+def test_a_folder_may_say_how_its_files_are_read(films):
+    (films / "README.md").write_text("---\nconfigs:\n- {config_name: x, data_files: a.csv, sep: '|'}\n---\n")
+    (films / "a.csv").write_text("review|stars\nfine|1\n")
+    assert _read(str(films))["train"].to_dict("list") == {"review": ["fine"], "stars": [1]}
+
+
+CLASSES = """---
+dataset_info:
+  features:
+  - {name: review, dtype: string}
+  - {name: stars, dtype: {class_label: {names: {'0': poor, '1': fine}}}}
+---
+"""
+
+
+def test_a_folder_may_declare_classes(films):
+    (films / "README.md").write_text(CLASSES)
+    (films / "train.csv").write_text("review,stars\nNA,1\nb,poor\nc,-1\nd,\n")
+    rows = _read(str(films))["train"]
+    assert rows["review"].tolist() == ["NA", "b", "c", "d"]
+    assert rows["stars"].cat.categories.tolist() == ["poor", "fine"]
+    assert rows["stars"].cat.codes.tolist() == [1, 0, -1, -1]
+    (films / "train.csv").write_text("review,stars\na,evil\n")
+    with pytest.raises(DataError, match=r"train.csv: column 'stars': .*evil; its folder declares poor, fine"):
+        _read(str(films))
+
+
+@pytest.mark.parametrize("front", ["---\n: [\n---\n", "---\nconfigs: 3\n---\n", "---\n- a\n---\n"])
+def test_a_folder_with_a_damaged_readme_is_refused(tmp_path, front):
+    (tmp_path / "README.md").write_text(front)
+    write(reviews(), tmp_path / "train.csv")
+    with pytest.raises(DataError, match="could not be read as a data set"):
+        _read(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["", "csv", "json", "text", "csv:x", "@main", ":x"])
+def test_names_of_no_data(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(reviews(), tmp_path / "train.csv")
+    with pytest.raises(DataError, match=r"names no data: there is no such file or folder|no file or folder"):
+        _read(name)
+
+
 def test_a_data_set_that_cannot_be_reached_says_what_was_tried(tmp_path):
     expected = r"no file or folder a/films:long@v2, and no data set a/films \(configuration long, revision v2\).*jsonl"
     with pytest.raises(DataError, match=expected):
@@ -317,7 +390,7 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"the folder .*empty could not be read as a data set"):
         read(str(tmp_path / "empty"), tmp_path)
     (tmp_path / "empty" / "train.parquet").write_text("no parquet")
-    with pytest.raises(DataError, match=r"the folder .*empty could not be read as a data set"):
+    with pytest.raises(DataError, match=r"empty/train.parquet is not a readable parquet file"):
         read(str(tmp_path / "empty"), tmp_path)
 
 
@@ -384,7 +457,7 @@ def test_damaged_json_is_named_by_its_line(tmp_path, content, expected):
     [
         ("review,stars\na,1\nb,0,more\n", "Expected 2 fields in line 3, saw 3"),
         ("review,stars\na,b,1\nc,d,0\n", "more cells than its first line names columns"),
-        ('review,stars\n"a,1\nb,0\n', "a quotation mark is opened and never closed"),
+        ('review,stars\n"a,1\nb,0\n', "line 2: a quotation mark at the start of a cell is opened and never closed"),
         (b"review,stars\nna\xefve,1\n", "is not UTF-8 text"),
     ],
 )
@@ -505,7 +578,7 @@ def test_rows_to_judge_a_model_by_take_its_classes(tmp_path):
     rows = pd.DataFrame({"review": ["fine film", "dull film", ""], "stars": ["good", "bad", "bad"]})
     rows.to_csv(tmp_path / "test.csv", index=False)
     place = str(tmp_path / "test.csv")
-    task, dataset = read_labelled(place, text="review", label="stars", classes=("good", "bad"))
+    task, dataset, _ = read_labelled(place, text="review", label="stars", classes=("good", "bad"))
     assert (task.label_names, task.primary_metric) == (("good", "bad"), "accuracy")
     assert dataset["label"][:] == [0, 1]
     with pytest.raises(DataError, match="has labels that the model does not have: 'bad'; the classes are good, poor"):

@@ -196,3 +196,19 @@ def test_a_lock_goes_to_the_profile_that_it_is_about(workspace):
     profiles.activate("pydocs", workspace)
     assert (workspace / "dvc.lock").read_text() == lock
     assert resting.read_text() == "of sst2"
+
+
+def test_what_an_editor_leaves_is_no_profile(workspace):
+    known = profiles.available(workspace)
+    (workspace / "profiles" / ".#sst2.yaml").symlink_to("me@host.1")
+    (workspace / "profiles" / "gone.yaml").symlink_to("nowhere")
+    (workspace / "profiles" / "folder.yaml").mkdir()
+    assert profiles.available(workspace) == known
+    assert profiles.active(workspace) == "pydocs"
+
+
+def test_a_profile_that_is_no_text_is_listed_and_refused(workspace):
+    (workspace / "profiles" / "odd.yaml").write_bytes(b"# caf\xe9\n")
+    assert "not UTF-8 text" in profiles.summary(profiles.available(workspace)["odd"])
+    with pytest.raises(ParamsError, match=r"odd.yaml is not valid YAML: 'utf-8' codec"):
+        profiles.activate("odd", workspace)

@@ -305,16 +305,18 @@ def evaluate(
 
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     check_length(model.config, max_length)
-    task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+    columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
+    task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
     typer.echo(f"{'rows':20} {len(rows):,}")
+    _say_dropped(dropped)
     for name, value in found.metrics.items():
         typer.echo(f"{name:20} {value:.2f}")
     if out is not None:
         with replacing(out) as beside:
             beside.mkdir()
-            write_json(beside / "metrics.json", found.metrics)
+            write_json(beside / "metrics.json", {"rows": len(rows), **found.metrics})
             found.predictions.to_parquet(beside / "predictions.parquet", index=False)
             mark(beside, "evaluate")
 
@@ -398,7 +400,9 @@ def export(
         task, texts = None, _sample_sentences()
         examples = encode_texts(texts, tokenizer, max_length)
     else:
-        task, rows = read_labelled(data, text=text, label=label, text_pair=text_pair, classes=class_names(folder))
+        columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
+        task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
+        _say_dropped(dropped)
         texts, examples = texts_of(rows), encode(rows, tokenizer, max_length)
     report = export_onnx(
         model,
@@ -454,6 +458,11 @@ def _refuse_beside_mask(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise ParamsError(f"--mask says what stays: --{name.replace('_', '-')} cannot be given with it")
+
+
+def _say_dropped(dropped: dict[str, int]) -> None:
+    for reason, count in dropped.items():
+        typer.echo(f"data: {count:,} rows left out: {reason.replace('_', ' ')}")
 
 
 def _epochs(epochs: float | None) -> dict[str, float]:

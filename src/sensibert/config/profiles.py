@@ -28,7 +28,10 @@ def available(root: Path = Path()) -> dict[str, Path]:
     """
     if not (root / "profiles").is_dir():
         raise ParamsError("there is no folder profiles/ here; run from the repository root")
-    return {path.stem: path for path in sorted((root / "profiles").glob("*.yaml"), key=lambda path: path.stem)}
+    found = sorted(
+        (root / "profiles").glob("[!.]*.yaml"), key=lambda path: path.stem
+    )  # editors keep hidden files there
+    return {path.stem: path for path in found if path.is_file()}
 
 
 def active(root: Path = Path()) -> str | None:
@@ -52,7 +55,10 @@ def derived_from(root: Path = Path()) -> str | None:
 
 def summary(path: Path) -> str:
     """The first comment line of a profile."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 text ({error})"
     return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
 
 

@@ -8,21 +8,33 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset
+from datasets import (
+    BuilderConfig,
+    ClassLabel,
+    Dataset,
+    DatasetBuilder,
+    DatasetDict,
+    Features,
+    load_dataset,
+    load_dataset_builder,
+)
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+from yaml import YAMLError
 
 from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.errors import DataError
 from sensibert.sources.prepare import Carving, normalize, prepare_splits
 from sensibert.sources.public import RawSplit, json_records, unlike_keys
+from sensibert.sources.quotes import refuse_stray_quotes
 
 MAX_CLASSES = 1000
 
@@ -30,6 +42,9 @@ _TEXTS = ("text", "text_pair")
 _HUB_ID = re.compile(r"(?P<name>[^:@]+)(?::(?P<config>[^@]+))?(?:@(?P<revision>.+))?")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_LOADERS = frozenset(_PACKAGED_DATASETS_MODULES)
+"""Names that `load_dataset` takes for a way to read files, such as csv."""
 _SHOWN = 5
 """Labels or columns that a message lists."""
 
@@ -106,7 +121,7 @@ def read_task(
 
 def read_labelled(
     place: str, *, text: str, label: str, text_pair: str | None = None, classes: tuple[str, ...] = ()
-) -> tuple[Task, Dataset]:
+) -> tuple[Task, Dataset, dict[str, int]]:
     """Read rows to judge a model by whose classes are known.
 
     Args:
@@ -117,7 +132,7 @@ def read_labelled(
         classes: Those of the model, in the order of its logits; empty for a regression.
 
     Returns:
-        The task, and its usable rows.
+        The task, its usable rows, and how many were not usable, by reason.
 
     Raises:
         DataError: the place cannot be read, a column is missing or not of its kind, or a label is not a class.
@@ -126,7 +141,7 @@ def read_labelled(
     table = _choose(_read(place), ("test", "validation", "train"), place)
     _check_columns(table, columns.texts, label)
     task = _task(place, columns, classes)
-    return task, normalize(task, _raw_split(table, columns, classes, "the model does not have"), "validation")
+    return task, *normalize(task, _raw_split(table, columns, classes, "the model does not have"), "validation")
 
 
 class _Columns(NamedTuple):
@@ -246,6 +261,8 @@ def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
 
 def _read_separated(path: Path, separator: str) -> pd.DataFrame:
     """Read a csv or tsv file; every cell is text, since pandas would take "NA" for missing and "007" for 7."""
+    with _open_text(path) as file:
+        refuse_stray_quotes(path, file, separator)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be lost
         how: dict[str, Any] = {"sep": separator, "dtype": "str", "encoding": "utf-8-sig"}
@@ -260,8 +277,7 @@ def _read_separated(path: Path, separator: str) -> pd.DataFrame:
         except pd.errors.ParserWarning:
             raise DataError(f"{path}: its rows have more cells than its first line names columns") from None
         except pd.errors.ParserError as error:
-            hint = "; a quotation mark is opened and never closed" if "EOF inside string" in str(error) else ""
-            raise DataError(f"{path} cannot be read: {str(error).strip()}{hint}") from error
+            raise DataError(f"{path} cannot be read: {str(error).strip()}") from error
 
 
 def _read_json(path: Path) -> pd.DataFrame:
@@ -319,9 +335,13 @@ def _load_dataset(place: str) -> dict[str, pd.DataFrame]:
     name, config, revision = place, None, None
     if not Path(place).is_dir() and (parts := _HUB_ID.fullmatch(place)):
         name, config, revision = parts["name"], parts["config"], parts["revision"]
+    if not name or (name in _LOADERS and not Path(name).is_dir()):  # load_dataset would take all files around
+        raise DataError(f"{place!r} names no data: there is no such file or folder")
     try:
+        if Path(name).is_dir() and (tables := _tables_in(load_dataset_builder(name, config))) is not None:
+            return tables
         splits = load_dataset(name, config, revision=revision)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError, YAMLError) as error:
         if Path(name).is_dir():
             hint = "" if config else "; to choose one of its configurations, write FOLDER:CONFIGURATION"
             raise DataError(f"the folder {place} could not be read as a data set: {error}{hint}") from error
@@ -333,9 +353,64 @@ def _load_dataset(place: str) -> dict[str, pd.DataFrame]:
     return {str(split): _with_class_names(rows.to_pandas(), rows.features) for split, rows in splits.items()}
 
 
+def _tables_in(builder: DatasetBuilder) -> dict[str, pd.DataFrame] | None:
+    """The splits of a folder of tables, read like single files; None if it holds others or says how to read them.
+
+    The readers of `datasets` drop texts such as "NA" and take a label "007" for a number.
+    """
+    splits = {str(split): [Path(file) for file in files] for split, files in (builder.config.data_files or {}).items()}
+    files = [file for found in splits.values() for file in found]
+    if not files or any(_format(file) not in _READERS or not file.is_file() for file in files):
+        return None
+    if _own_options(builder.config, {_SEPARATORS.get(_format(file), ",") for file in files}):
+        return None
+    return {split: _declared(_stacked(found), builder.info.features, found[0]) for split, found in splits.items()}
+
+
+def _own_options(config: BuilderConfig, separators: set[str]) -> bool:
+    """Whether a folder says by itself how its files are to be read."""
+    plain = type(config)()
+    about = {"name", "version", "data_dir", "data_files", "description", "features"}
+    changed = {field.name for field in fields(config) if getattr(config, field.name) != getattr(plain, field.name)}
+    if {getattr(config, "sep", ",")} == separators:  # what the suffix says
+        about |= {"sep"}
+    return bool(changed - about)
+
+
+def _stacked(files: Sequence[Path]) -> pd.DataFrame:
+    """The files of one split, one below the other."""
+    tables = [_read_file(file, _READERS[_format(file)]) for file in files]
+    for rows, file in zip(tables, files, strict=True):
+        if list(rows.columns) != list(tables[0].columns):
+            raise DataError(f"{file} has other columns than {files[0]}; the files of a split must have the same ones")
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+
+def _declared(rows: pd.DataFrame, features: Features | None, file: Path) -> pd.DataFrame:
+    """Rows with the classes that a folder declares for its columns; they may stand there as names or as ids."""
+    classes = {
+        column: feature
+        for column, feature in (features or {}).items()
+        if isinstance(feature, ClassLabel) and not isinstance(rows.get(column, pd.Series()).dtype, pd.CategoricalDtype)
+    }
+    if absent := [column for column in classes if column not in rows]:
+        raise DataError(f"{file} has no column {absent[0]!r}, for which its folder declares classes")
+    ids = {column: _ids(rows[column], feature, file) for column, feature in classes.items()}
+    return _with_class_names(rows.assign(**ids), Features(classes))
+
+
+def _ids(labels: pd.Series, feature: ClassLabel, file: Path) -> pd.Series:
+    given = _given(labels).map(_class_name)
+    try:
+        return given.map(feature.str2int).reindex(labels.index)
+    except ValueError as error:
+        known = ", ".join(feature.names[:20])
+        raise DataError(f"{file}: column {labels.name!r}: {error}; its folder declares {known}") from None
+
+
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: _read_separated(path, ","),
-    ".tsv": lambda path: _read_separated(path, "\t"),
+    ".csv": lambda path: _read_separated(path, _SEPARATORS[".csv"]),
+    ".tsv": lambda path: _read_separated(path, _SEPARATORS[".tsv"]),
     ".jsonl": _read_json,
     ".json": _read_json,
     ".parquet": _read_parquet,

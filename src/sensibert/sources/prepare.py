@@ -126,8 +126,8 @@ def prepare_splits(task: Task, raw: Mapping[str, RawSplit], source: str, carving
     return DatasetDict(dataset), Audit(task.name, source, audits)
 
 
-def normalize(task: Task, raw: RawSplit, split: str) -> Dataset:
-    """The usable rows of one split by itself, in their order.
+def normalize(task: Task, raw: RawSplit, split: str) -> tuple[Dataset, dict[str, int]]:
+    """The usable rows of one split by itself, in their order, and how many were not usable, by reason.
 
     Raises:
         DataError: a label is unknown, or no row is usable.
@@ -136,7 +136,7 @@ def normalize(task: Task, raw: RawSplit, split: str) -> Dataset:
     if rows.empty:
         raise DataError(f"split {split} has no usable row (dropped: {dropped})")
     features = _features(task)
-    return Dataset.from_pandas(rows[[*features]], features, preserve_index=False)
+    return Dataset.from_pandas(rows[[*features]], features, preserve_index=False), dropped
 
 
 def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
