@@ -230,7 +230,8 @@ def test_the_grid_grows_and_shrinks(tree):
     tree.commit()
 
     ran = tree.stages_run_by("dvc", "exp", "run", "--name", "only-a-half", "-S", "budgets=[0.5]")
-    assert ran - {"bench"} == SUMMARIES - {"bench"} | {"rates"}  # nothing is deployed, so bench may have nothing to time
+    # Nothing is deployed, so bench may have nothing new to time.
+    assert ran - {"bench"} == SUMMARIES - {"bench"} | {"rates"}
     assert set(table_of(tree)["budget"]) == {1.0, 0.5, 0.1}
     _, head = json.loads(tree.run("dvc", "exp", "show", "--json"))
     (experiment,) = (revision for group in head["experiments"] for revision in group["revs"])

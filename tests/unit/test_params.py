@@ -132,7 +132,7 @@ def test_every_method_has_its_settings():
         ("methods", {"full": {"learning_rate": 1e-4}}, "methods has no entry for sensitivity, magnitude"),
         ("methods.adam", {"learning_rate": 1e-4}, "methods.adam: unknown key; allowed: sensitivity, mask"),
         ("methods.full.layers", 2, "methods.full.layers: unknown key; allowed: learning_rate"),
-        ("methods.full.learning_rate", 0, "learning_rate: must be a number above 0, or `searched` (found 0)"),
+        ("methods.full.learning_rate", 0, "methods.full.learning_rate: must be a number above 0, or `searched`"),
         ("methods.full.learning_rate", float("inf"), "methods.full.learning_rate: must be a number above 0"),
         ("training.precision", "fp16", "training.precision: Input should be 'auto', 'fp32' or 'bf16' (found 'fp16')"),
         ("stability.tasks", ["cola"], "stability.tasks: cola is not in tasks (sst2, mrpc)"),

@@ -149,8 +149,8 @@ def _contradictions(params: Params) -> Iterator[str]:
     if missing := _without_settings(params, params.search.tuning):
         yield f"search.tuning: methods has no entry for {missing}"
     searched = [name for name in methods if getattr(params.methods, name, None) and _is_searched(params, name)]
-    if searched and (missing := [seed for seed in params.rates.seeds if seed not in params.seeds]):
-        yield f"rates.seeds: {missing} are not among the seeds of the grid, {params.seeds}, whose scores are there"
+    if searched and (unscored := [seed for seed in params.rates.seeds if seed not in params.seeds]):
+        yield f"rates.seeds: {unscored} are not among the seeds of the grid, {params.seeds}, whose scores are there"
     if params.layer_ranking.tasks and _without_settings(params, ["full"]):
         yield "layer_ranking: methods has no entry for full, whose fine-tuning it follows"
     if params.pruning and "full" not in params.tuning:
