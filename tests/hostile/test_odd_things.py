@@ -1,17 +1,20 @@
 """Pipes in the place of files, options without a name, and numbers that no machine has room for."""
 
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hostile import COMMANDS, to, with_model
 
-from sensibert.config.params import load_params
+from sensibert.config.params import load_params, parse_params
 from sensibert.errors import DataError, ParamsError
 from sensibert.experiment.tracking import how_to_open
 from sensibert.sources.files import _read
 
+ROOT = Path(__file__).parents[2]
 PIPES = {
     "scores": ("mask", "scores.safetensors"),
     "config": ("evaluate", "model/config.json"),
@@ -53,6 +56,19 @@ EMPTY["--data"] = ("evaluate", "--data")
 @pytest.mark.parametrize(("command", "option"), EMPTY.values(), ids=EMPTY)
 def test_an_option_without_a_name(refused, command, option):
     refused(*getattr(COMMANDS, command), option, "", "--out", "small", says=f"'{option}': it is empty")
+
+
+@pytest.mark.parametrize("command", ["compress", "evaluate", "mask", "bench"])
+def test_a_place_whose_name_is_no_text(refused, command):
+    refused(*getattr(COMMANDS, command), "--out", os.fsdecode(b"r\xff"), says="the name is not UTF-8")
+
+
+@pytest.mark.parametrize(("key", "value"), [("profile", "a" * 300), ("model.backbone", "")])
+def test_names_of_a_wrong_length(key, value):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (content["model"] if "." in key else content)[key.rpartition(".")[2]] = value
+    with pytest.raises(ParamsError, match=rf"{key}: String should have at (least|most)"):
+        parse_params(content)
 
 
 NUMBERS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensibert.cli.app import app
-from sensibert.errors import ParamsError
+from sensibert.errors import ParamsError, PlaceError
 from sensibert.io import mark, marked
 from sensibert.places import check_output, making, mark_of
 
@@ -505,6 +505,10 @@ def _epochs(epochs: float | None) -> dict[str, float]:
 
 def _claim(context: typer.Context, out: Path, **how: Any) -> None:
     """Keep `out` for this command until it ends; see `places.making`."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:  # the writers of arrays and tables take names in UTF-8 alone
+        raise PlaceError(f"--out {str(out)!r}: the name is not UTF-8; name another place") from None
     context.with_resource(making(out, **how))
 
 

@@ -58,7 +58,7 @@ class Methods(create_model("_Methods", __base__=Section, **_OF_EVERY_METHOD)):  
 class Params(Section):
     """The whole of params.yaml."""
 
-    profile: Annotated[str, Field(pattern=PROFILE_NAME)]
+    profile: Annotated[str, Field(pattern=PROFILE_NAME, max_length=100)]
     tasks: Annotated[list[TaskName], Unique, Field(min_length=1)]
     seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
     criteria: Annotated[list[CutName], Unique, Field(min_length=1)]
