@@ -157,12 +157,23 @@ def write_json(path: Path, content: Any) -> None:
         beside.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def refuse_special(path: Path) -> None:
+    """Refuse a pipe, a socket or a device before it is opened: a pipe without a writer would never answer.
+
+    Raises:
+        ArtifactError: the path is such a thing.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ArtifactError(f"{path} is no regular file but a pipe, a socket or a device")
+
+
 def read_json(path: Path) -> Any:
     """Read what `write_json` wrote.
 
     Raises:
         ArtifactError: the file is missing or damaged.
     """
+    refuse_special(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -230,6 +241,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `write_arrays` wrote; call it within `array_file`."""
     from safetensors import safe_open
 
+    refuse_special(path)
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads((file.metadata() or {})[_METADATA])
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensibert.cli.app import app
-from sensibert.errors import MaskError, ParamsError
+from sensibert.errors import MaskError, ParamsError, PlaceError
 from sensibert.io import mark, marked
 from sensibert.places import check_output, making, mark_of
 
@@ -19,16 +19,43 @@ if TYPE_CHECKING:
     from sensibert.data.tasks import Task
     from sensibert.deploy.onnx.export import Fidelity
 
+_MOST_ROWS, _LONGEST, _LARGEST_BATCH = 10**12, 1_000_000, 1_000_000
+"""Far more than any machine has room for, and small enough for the number formats of the libraries."""
+
+
+def _not_empty(name: Any) -> Any:
+    """Refuse an option that is there without a name, such as one from an empty variable of a shell."""
+    if name is not None and name in ("", Path()):
+        raise typer.BadParameter("it is empty; name a file, a folder, or a data set or model on the hub")
+    return name
+
+
 ModelName = Annotated[
-    str, typer.Option("--model", metavar="NAME_OR_DIR", help="A local directory, a hub id, or minilm-l6 (embedded).")
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME_OR_DIR",
+        callback=_not_empty,
+        help="A local directory, a hub id, or minilm-l6 (embedded).",
+    ),
 ]
 TrainFile = Annotated[
     str,
-    typer.Option("--train", metavar="DATA", help="Training data: .csv, .tsv, .jsonl or .parquet, or a hub data set."),
+    typer.Option(
+        "--train",
+        metavar="DATA",
+        callback=_not_empty,
+        help="Training data: .csv, .tsv, .jsonl or .parquet, or a hub data set.",
+    ),
 ]
 ValidationFile = Annotated[
     str | None,
-    typer.Option("--validation", metavar="DATA", help="Held-out data; without it a fifth of the training data."),
+    typer.Option(
+        "--validation",
+        metavar="DATA",
+        callback=_not_empty,
+        help="Held-out data; without it a fifth of the training data.",
+    ),
 ]
 TextColumn = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column of the texts.")]
 TextPairColumn = Annotated[
@@ -39,8 +66,12 @@ Regression = Annotated[
     bool | None,
     typer.Option("--regression/--classes", help="What the labels are; without it, fractions are real numbers."),
 ]
-MaxTrain = Annotated[int | None, typer.Option("--max-train", min=1, help="Training rows to use (stratified).")]
-MaxLength = Annotated[int, typer.Option("--max-length", min=8, help="Longer texts are cut at this number of tokens.")]
+MaxTrain = Annotated[
+    int | None, typer.Option("--max-train", min=1, max=_MOST_ROWS, help="Training rows to use (stratified).")
+]
+MaxLength = Annotated[
+    int, typer.Option("--max-length", min=8, max=_LONGEST, help="Longer texts are cut at this number of tokens.")
+]
 Pooled = Annotated[
     str,
     typer.Option(
@@ -50,7 +81,9 @@ Pooled = Annotated[
         "takes what the backbone was trained for.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the classifier, the data order and dropout.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the classifier, the data order and dropout.")
+]
 Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Number format of training.")]
 Criterion = Annotated[
     str,
@@ -66,8 +99,8 @@ BudgetKind = Annotated[
         "bytes of the weights, or the latency of one text on this machine.",
     ),
 ]
-RoundTo = Annotated[int, typer.Option("--round-to", min=1, help="Kept sizes are multiples of this.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts per training step.")]
+RoundTo = Annotated[int, typer.Option("--round-to", min=1, max=_LONGEST, help="Kept sizes are multiples of this.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="Texts per training step.")]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A model that `sensibert compress` or `save_pretrained` wrote.")
 ]
@@ -117,10 +150,14 @@ def compress(
         ),
     ] = "auto",
     scores: Annotated[
-        Path | None, typer.Option("--scores", metavar="FILE", help="Scores of this model and data: no scoring pass.")
+        Path | None,
+        typer.Option(
+            "--scores", metavar="FILE", callback=_not_empty, help="Scores of this model and data: no scoring pass."
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="A mask for this model, instead of a budget.")
+        Path | None,
+        typer.Option("--mask", metavar="FILE", callback=_not_empty, help="A mask for this model, instead of a budget."),
     ] = None,
     any_origin: Annotated[
         bool, typer.Option("--any-origin", help="Take scores or a mask that another model or task was scored for.")
@@ -195,7 +232,7 @@ def score_command(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The score file (.safetensors).")],
     validation: ValidationFile = None,
     text_pair: TextPairColumn = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training data.")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, max=10_000, help="Passes over the training data.")] = 1,
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
@@ -281,7 +318,7 @@ def evaluate(
     folder: Folder,
     data: Annotated[
         str,
-        typer.Option("--data", metavar="DATA", help="Labelled data: a file or a hub data set."),
+        typer.Option("--data", metavar="DATA", callback=_not_empty, help="Labelled data: a file or a hub data set."),
     ],
     text: TextColumn,
     label: LabelColumn,
@@ -327,10 +364,14 @@ def bench(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Saved models, or exports; ratios are to the first.")
     ],
-    batch_sizes: Annotated[list[int], typer.Option("--batch-size", min=1, help="May be given again.")] = [1, 32],  # noqa: B006 (typer's way)
-    lengths: Annotated[list[int], typer.Option("--length", min=1, help="Tokens per text; may be given again.")] = [32],  # noqa: B006
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="All cores without it.")] = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed passes of each.")] = 30,
+    batch_sizes: Annotated[
+        list[int], typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="May be given again.")
+    ] = [1, 32],  # noqa: B006 (typer's way)
+    lengths: Annotated[
+        list[int], typer.Option("--length", min=1, max=_LONGEST, help="Tokens per text; may be given again.")
+    ] = [32],  # noqa: B006
+    threads: Annotated[int | None, typer.Option("--threads", min=1, max=4096, help="All cores without it.")] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1_000_000, help="Timed passes of each.")] = 30,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The figures as JSON.")] = None,
     overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
@@ -371,7 +412,12 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Also a quantized file.")] = False,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="DATA", help="Labelled data to check it with, instead of the docs of PyTorch."),
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            callback=_not_empty,
+            help="Labelled data to check it with, instead of the docs of PyTorch.",
+        ),
     ] = None,
     text: Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column of the texts.")] = "text",
     label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column of the labels.")] = "label",
@@ -472,6 +518,10 @@ def _epochs(epochs: float | None) -> dict[str, float]:
 
 def _claim(context: typer.Context, out: Path, **how: Any) -> None:
     """Keep `out` for this command until it ends; see `places.making`."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:  # the writers of arrays and tables take names in UTF-8 alone
+        raise PlaceError(f"--out {str(out)!r}: the name is not UTF-8; name another place") from None
     context.with_resource(making(out, **{"command": context.info_name, **how}))
 
 

@@ -5,6 +5,7 @@ A wrong value raises `ParamsError` with a message that names the key, the value 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -38,7 +39,8 @@ from sensibert.config.settings import (
     TuningName,
 )
 from sensibert.data.tasks import TASKS
-from sensibert.errors import ParamsError
+from sensibert.errors import ArtifactError, ParamsError
+from sensibert.io import refuse_special
 
 PROFILE_NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Profiles name folders."""
@@ -57,7 +59,7 @@ class Methods(create_model("_Methods", __base__=Section, **_OF_EVERY_METHOD)):  
 class Params(Section):
     """The whole of params.yaml."""
 
-    profile: Annotated[str, Field(pattern=PROFILE_NAME)]
+    profile: Annotated[str, Field(pattern=PROFILE_NAME, max_length=100)]
     tasks: Annotated[list[TaskName], Unique, Field(min_length=1)]
     seeds: Annotated[list[Seed], Unique, Field(min_length=1)]
     criteria: Annotated[list[CutName], Unique, Field(min_length=1)]
@@ -203,6 +205,13 @@ class _PlainLoader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: Any) -> Any:
+        """Build a whole number; 010 would be 8 here and 10 for DVC."""
+        if not re.fullmatch("[-+]?(0|[1-9][0-9]*)", str(node.value)):
+            problem = f"{node.value}: write a whole number in plain digits, without a leading 0"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_yaml_int(node)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """Build a mapping whose keys are there once."""
         keys = [key.value for key, _ in node.value]
@@ -210,6 +219,9 @@ class _PlainLoader(yaml.SafeLoader):
             if keys.count(name) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is there twice", key.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -220,12 +232,15 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
+        refuse_special(path)
         content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    except ArtifactError as error:
+        raise ParamsError(str(error)) from None
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository root") from None
     except OSError as error:
         raise ParamsError(f"{path} cannot be read ({error.strerror or error})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, AttributeError) as error:  # the last two: !!bool x
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must hold a mapping of keys to values")

@@ -81,7 +81,7 @@ class DataParams(Section):
 class ModelParams(Section):
     """The pre-trained encoder."""
 
-    backbone: str
+    backbone: Annotated[str, Field(min_length=1)]
     """`minilm-l6`, `tiny-bert`, a local directory or a hub id."""
     max_length: Annotated[int, Field(ge=8)] = 128
     """Longer texts are cut at this number of tokens."""

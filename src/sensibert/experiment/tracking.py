@@ -289,8 +289,12 @@ def _sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite"):
         return None
     from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    database = make_url(uri).database
+    try:
+        database = make_url(uri).database
+    except ArgumentError:
+        raise TrackingError(f"MLFLOW_TRACKING_URI: {uri!r} is no store; allowed for SQLite: sqlite:///FILE") from None
     return Path(database) if database else None
 
 

@@ -28,7 +28,8 @@ from transformers.utils import logging
 
 from sensibert.config.settings import Pooling
 from sensibert.data.tasks import Task
-from sensibert.errors import BackboneError
+from sensibert.errors import BackboneError, SensibertError
+from sensibert.io import refuse_special
 from sensibert.models.anatomy import check_shapes, is_classifier
 from sensibert.models.config_file import CONFIG, check_tokenizer_inputs, read_config, read_object
 from sensibert.models.heads import choose_pooling, give_head
@@ -236,7 +237,7 @@ def _loaded(loader: Any, backbone: str, *, trust_remote_code: bool = False, **op
             _check_model(loader, source, config, trust_remote_code)
             options["dtype"] = torch.float32  # whatever the files hold: training, sizes and timings count on it
         return loader.from_pretrained(str(source), trust_remote_code=trust_remote_code, **options)
-    except BackboneError:
+    except SensibertError:
         raise
     except Exception as error:  # damaged files make Transformers, tokenizers and torch raise whatever comes to hand
         if "trust_remote_code" in str(error):
@@ -263,7 +264,9 @@ _SPARE_PARAMETERS = 10_000_000
 
 
 def _check_folder(loader: Any, folder: Path, backbone: str) -> None:
-    """Look at the small files that a loader is going to read."""
+    """Look at the files that a loader is going to read."""
+    for path in folder.iterdir():
+        refuse_special(path)
     if loader is AutoTokenizer:
         for name in _BESIDE_TOKENIZER:
             if (folder / name).exists():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import (
     BuilderConfig,
@@ -313,10 +314,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         _refuse_twins(path, pq.read_schema(path).names)
         table = pq.read_table(path)
-        rows = table.to_pandas(ignore_metadata=True)  # the wanted column may be an index of pandas
+        table.validate(full=True)  # texts that are not UTF-8 would show wherever they are first used
+        # The wanted column may be an index of pandas, and a whole number next to a missing one would become a real one.
+        rows = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         declares = b"huggingface" in (table.schema.metadata or {})
         return _with_class_names(rows, Features.from_arrow_schema(table.schema)) if declares else rows
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, pa.ArrowException) as error:  # bad metadata too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path} is not a readable parquet file: {reason}") from error
 
