@@ -121,6 +121,16 @@ def test_auto_takes_what_the_backbone_was_trained_for(tmp_path, make, kind, reas
     assert reason in model.config.head_pooling["reason"]
 
 
+def test_a_backbone_from_a_folder_is_slimmed_twice_saved_and_loaded(tmp_path):
+    model = load_backbone(saved(BertModel(config()), tmp_path / "backbone"), SST2, 0)
+    for round in (1, 2):
+        model = slim(model, mask_of(model))
+        save_model(model, load_tokenizer("tiny-bert"), tmp_path / f"small-{round}")
+        model = load_model(tmp_path / f"small-{round}")
+        assert model.config.model_type == "slim_bert"
+        assert type(model).__name__ == "SlimBertForSequenceClassification"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

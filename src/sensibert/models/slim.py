@@ -44,6 +44,7 @@ def become_slim(model: PreTrainedModel) -> None:
         return
     # The config changes in place, since the layers hold the same object.
     model.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
+    vars(model.config).pop("model_type", None)  # that of the class counts; a config that was read has one of its own
     model.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
     model.config.slim_linears, model.config.slim_attributes, model.config.adapters = {}, {}, {}
 
