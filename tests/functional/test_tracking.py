@@ -20,7 +20,7 @@ from sensibert.errors import ArtifactError, TrackingError
 from sensibert.experiment import tracking
 from sensibert.experiment.tracking import TAG_CELL, TAG_CURRENT, TAG_HASH, TAG_PARENT, sync
 from sensibert.io import write_json, write_record
-from sensibert.results import Cost, CurvePoint, History, Result, Trial
+from sensibert.results import Cost, CurvePoint, History, RateCurve, Result, Trial
 
 ROOT = Path(__file__).parents[2]
 POINTS = 20
@@ -74,6 +74,7 @@ def make_artifacts(paths: Paths, params: Params, accuracy: float = 87.5) -> None
     for cell in params.cells():
         write_metrics(paths, cell, accuracy)
         log = [CurvePoint(10.0 * i, 0.1 * i, 1 / i, 1e-4) for i in range(1, POINTS + 1)]
+        write_record(paths.rate(cell.point), RateCurve(1e-3, []))
         write_record(paths.history(cell), History(300, 300, 0, log=log, steps=10 * POINTS, chosen={}, tokens=12))
         for stage, start, end in (("finetune", "00:00:00", "00:01:00"), ("evaluate", "00:01:00", "00:01:10")):
             about = {

@@ -36,7 +36,7 @@ from sensibert.data.tasks import TASKS
 from sensibert.errors import TrackingError, is_no_room
 from sensibert.experiment.provenance import git_state, params_hash
 from sensibert.io import read_json, read_record, replacing
-from sensibert.results import CurvePoint, History, Result, Trial, best_first
+from sensibert.results import CurvePoint, History, RateCurve, Result, Trial, best_first
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -170,7 +170,7 @@ def _of_cell(params: Params, paths: Paths, cell: Cell) -> _CellRun:
     return _CellRun(
         name=cell.name,
         tags={"budget": str(cell.budget)} | _tags(params, cell, CELL_STAGES[0]),
-        params=_cell_params(params, cell),
+        params=_cell_params(_at_found_rate(params, paths, cell), cell),
         metrics=_final_metrics(result, provenance),
         curve=_curve_metrics(read_record(history, History).log) if history.exists() else [],
         provenance=provenance,
@@ -515,6 +515,14 @@ def _create_child_run(experiment: _Experiment, item: _CellRun, parent: str) -> N
     client.log_batch(run_id, metrics=metrics, params=texts, synchronous=True)
     client.set_terminated(run_id, end_time=end)
     client.log_batch(run_id, tags=[RunTag(TAG_CURRENT, "true"), RunTag(TAG_HASH, item.hash)], synchronous=True)
+
+
+def _at_found_rate(params: Params, paths: Paths, cell: Cell) -> Params:
+    """The parameters with the rate that was searched for a cell, if one was."""
+    settings, file = params.settings_of(cell.method), paths.rate(cell.point)
+    if getattr(settings, "learning_rate", None) != "searched" or not file.exists():
+        return params
+    return params.at_rate(cell.method, read_record(file, RateCurve).rate)
 
 
 def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
