@@ -16,7 +16,7 @@ from sensibert.config.grid import DENSE_BUDGET, Cell, Point
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
-from sensibert.io import read_json, replacing, write_json, write_record
+from sensibert.io import read_json, release_scratch, replacing, write_json, write_record
 from sensibert.results import RateCurve
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def rates(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
             search = _Search(task, params, paths)
             for point in dict.fromkeys(cell.point for cell in params.cells() if cell.task == task):
                 write_record(folder / paths.rate(point).name, search.curve(point))
+    release_scratch(paths.rate_scratch)  # trials of today's code say nothing about tomorrow's
 
 
 class _Search:

@@ -60,7 +60,7 @@ class Paths:
 
     @property
     def rate_scratch(self) -> Path:
-        """What trials of searches for rates reached, so that none is repeated; not an output of any stage."""
+        """What the trials of an unfinished search for rates reached; not an output of any stage."""
         return self.data / "rate-trials"
 
     def mask(self, cell: Cell) -> Path:
