@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hostile import COMMANDS, by_command, run, to
@@ -33,6 +34,8 @@ NAMES = {
 @pytest.mark.parametrize(("case", "command"), by_command(NAMES, MODELS))
 def test_names_of_models_that_are_none(refused, here, case, command):
     name, says = case
+    if says and command in ("evaluate", "bench", "export"):  # these take a folder, and a path has no double slash
+        says = str(Path(says))
     (here / "empty").mkdir()
     result = refused(*given(command, name), *to(command), says=says)
     assert ".. " not in result.stderr.replace("'..'", "")
