@@ -43,6 +43,8 @@ class Task:
     """Smallest and largest label of a regression task; None allows any number."""
     validation_splits: tuple[str, ...] = ("validation",)
     """The first gives the final number; MNLI's second is its mismatched genres."""
+    trains_on_phrases: bool = False
+    """Whether the training rows are sentences and phrases of them, and the validation rows sentences alone."""
     prefix_column: str | None = None
     """A column that goes in front of each text: `prefix : text`."""
     release: TsvLayout | JsonlLayout | None = None
@@ -92,6 +94,7 @@ _GLUE = (
         ("negative", "positive"),
         _ACCURACY,
         "accuracy",
+        trains_on_phrases=True,
         release=TsvLayout("SST-2", ("sentence",)),
     ),
     Task(

@@ -19,6 +19,7 @@ from sensibert.config.settings import DataParams
 from sensibert.data.task_files import Audit, SplitAudit
 from sensibert.data.tasks import Task
 from sensibert.errors import DataError
+from sensibert.sources.phrases import is_whole, is_within
 from sensibert.sources.public import RawSplit, read_hub, read_local
 
 _REGRESSION_STRATA = 10
@@ -74,6 +75,7 @@ def prepare_splits(task: Task, raw: Mapping[str, RawSplit], source: str, carving
     training rows whose texts are also in a validation split. A validation split that the source does not
     have is carved from train. The dev split is carved from what is left. Training rows with a text of a
     carved split are dropped too. Texts are compared regardless of case, white space and the order of a pair.
+    Where the task trains on phrases of sentences, carved splits have whole sentences, and none of their phrases stays.
     Neither a carved split nor the order in which training rows are sampled depends on `max_train`, so a
     larger sample holds the smaller one.
 
@@ -239,9 +241,10 @@ def _set_aside(
     rows: pd.DataFrame, split: str, size: int, task: Task, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Draw the rows of another split; returns the rest in stratified order, the drawn rows, and counts by reason."""
-    order = stratified_order(_strata(rows["label"], task), seed)
-    drawn, rest = rows.iloc[order[:size]], rows.iloc[order[size:]]
-    apart = rest[~rest["key"].isin(drawn["key"])]
+    shuffled = rows.iloc[stratified_order(_strata(rows["label"], task), seed)]
+    drawn = (shuffled[is_whole(shuffled["key"])] if task.trains_on_phrases else shuffled).iloc[:size]
+    rest = shuffled.drop(drawn.index)
+    apart = rest[~(is_within if task.trains_on_phrases else pd.Series.isin)(rest["key"], drawn["key"])]
     counts = {f"set_aside_for_{split}": len(drawn), f"also_in_{split}": len(rest) - len(apart)}
     return apart, drawn.sort_values("idx"), _positive(counts)
 
