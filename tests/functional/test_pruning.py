@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams
+from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams, MethodParams
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
 from sensibert.data.encoding import mean_length
 from sensibert.data.tasks import TASKS
+from sensibert.errors import MaskError
 from sensibert.io import claim_scratch
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import count, prunable_parameters, unit_costs
-from sensibert.models.mask import MadeFor
+from sensibert.models.mask import MadeFor, shapes_of
 from sensibert.models.slim import slim
 from sensibert.pruning import iterative
 from sensibert.pruning.base import PruningContext
@@ -28,6 +29,8 @@ SETTINGS = {
     "kwon": KwonParams(samples=16, batch_size=8),
     "iterative_magnitude": IterativeParams(learning_rate=1e-3, rounds=2),
     "iterative_sensitivity": IterativeParams(learning_rate=1e-3, rounds=3),
+    "longer_magnitude": MethodParams(learning_rate=1e-3),
+    "first_layers": MethodParams(learning_rate=1e-3),
     "distilled_magnitude": DistillationParams(learning_rate=1e-3),
     "distilled_sensitivity": DistillationParams(learning_rate=1e-3),
 }
@@ -73,7 +76,8 @@ def prune(method, made):
 
 OF_EACH_KIND = [(method, "params") for method in names("procedure")]
 OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
-ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity"]
+ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "first_layers"]
+FREE = ("iterative_magnitude", "longer_magnitude", "first_layers")
 """The others differ in the criterion alone."""
 
 
@@ -96,15 +100,15 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     costs = costs_of(new_model()) if kind == "params" else dense.per_dimension
     kept = sum(costs[key] * int(keep.sum()) for key, keep in found.mask.keep.items())
     assert 0.3 < kept / sum(costs[key] * keep.size for key, keep in found.mask.keep.items()) <= 0.5
-    shapes = {key: module.shape for key, module in prunable_modules(found.model).items()}
-    assert shapes == found.mask.shapes()
+    shapes = {key: tuple(module.shape) for key, module in prunable_modules(found.model).items()}
+    assert shapes == {key: tuple(shape) for key, shape in shapes_of(present(found.mask.keep)).items()}
     epochs = sum(training.log[-1].epoch for training in found.trainings)
-    assert epochs == pytest.approx(0 if method == "kwon" else 1.5, abs=0.3)
-    expected = {"kwon": 2.0, "iterative_magnitude": 0, "iterative_sensitivity": 3}
+    assert epochs == pytest.approx({"kwon": 0, "longer_magnitude": 2.5}.get(method, 1.5), abs=0.3)
+    expected = {"kwon": 2.0, "iterative_sensitivity": 3, **dict.fromkeys(FREE, 0)}
     assert found.extra_passes == expected.get(method, 1.5 + (method == "distilled_sensitivity"))
     assert [point.step for point in found.log] == sorted({point.step for point in found.log})
     assert [point.epoch for point in found.log] == sorted({point.epoch for point in found.log})
-    assert found.mask.origin.method == (METHODS[method].criterion or "kwon")
+    assert found.mask.origin.method == (METHODS[method].criterion or method)
     assert (found.mask.origin.made_for.task, found.mask.origin.budget_kind) == ("sst2", kind)
 
     history = found.history(EXAMPLES)
@@ -113,6 +117,26 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     assert history.extra_passes == found.extra_passes
     assert history.steps == sum(training.steps for training in found.trainings)
     assert (history.log, history.chosen, history.tokens) == (found.log, found.chosen, mean_length(EXAMPLES))
+
+
+def present(modules):
+    """Without the modules that keep nothing: a model of the first layers does not have them."""
+    return {key: keep for key, keep in modules.items() if keep.any()}
+
+
+def test_of_a_budget_for_less_than_two_layers_the_first_one_is_kept(tmp_path):
+    small = prune("first_layers", context("first_layers", tmp_path, budget=0.9)).model
+    gentle = prune("first_layers", context("first_layers", tmp_path, settings=MethodParams(learning_rate=1e-9))).model
+    stock = new_model()
+    stock.bert.encoder.layer = stock.bert.encoder.layer[:1]
+    ids = torch.tensor([[2, 10, 20, 3]])
+    assert len(small.bert.encoder.layer) == 1
+    assert torch.allclose(gentle.eval()(ids).logits, stock.eval()(ids).logits, atol=1e-5)
+
+
+def test_a_budget_below_one_layer_is_refused(tmp_path):
+    with pytest.raises(MaskError, match=r"one layer already takes 0\.5"):
+        prune("first_layers", context("first_layers", tmp_path, budget=0.3))
 
 
 @pytest.mark.parametrize("method", ONE_OF_EACH)

@@ -85,6 +85,11 @@ CONFIGS = dict(sizes_that_are_none()) | {
     "slim of another type": ({"model_type": "slim_evil"}, "model_type: must be one of slim_bert, "),
     "slim, negative": (slim({QUERY: [-1, 3]}), f"slim_linears.{QUERY}: must be a whole number from 1"),
     "slim, huge": (slim({QUERY: [10**7, 10**7]}), "its sizes are not those of the weights"),
+    "slim, no layers": (
+        slim() | {"slim_layers": {"bert.encoder.layer": 0}},
+        "slim_layers.bert.encoder.layer: must be a whole number from 1",
+    ),
+    "slim, other layers": (slim() | {"slim_layers": {"bert": 1}}, "slim_layers: 'bert' is no layer that can be slim"),
     "slim, three sizes": (slim({QUERY: [1, 2, 3]}), f"slim_linears.{QUERY}: must be a list of inputs and outputs"),
     "slim, texts": (slim({QUERY: "ab"}), f"slim_linears.{QUERY}: must be a list of inputs and outputs (found 'ab')"),
     "slim, no such layer": (

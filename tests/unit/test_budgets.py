@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensibert.config.settings import MaskingParams
 from sensibert.errors import ArtifactError, MaskError
 from sensibert.models.mask import SINGLE, MadeFor, MaskOrigin, ModuleKey, Shape, UnitCosts, read_mask, write_mask
 from sensibert.scoring.budgets import KINDS, LatencyTable, ModuleTimes, mask_for, predict
@@ -249,3 +250,15 @@ def test_a_control_costs_what_the_criterion_costs_whose_shapes_it_has(kind):
     assert not equal(control, model)
     assert control.origin == replace(model.origin, method="random_in_shapes")
     assert control.origin.scoring_passes == 1.5, "the shapes took a pass"
+
+
+def test_a_control_with_an_allocation_of_its_own_keeps_it_whatever_params_say():
+    params = MaskingParams(allocation="global", attention_weight=10.0)
+    options = params.options("magnitude_per_group")
+    scores = replace(SCORES, scores={"magnitude": SCORES.scores["sensitivity"]})
+    found = mask_for(scores, "magnitude_per_group", 0.5, **options)
+    expected = mask_for(scores, "magnitude", 0.5, **{**options, "allocation": "per_group"})
+    assert options["allocation"] == "per_group"
+    assert equal(found, expected)
+    assert not equal(found, mask_for(scores, "magnitude", 0.5, **params.options("magnitude")))
+    assert found.origin.scoring_passes == 0

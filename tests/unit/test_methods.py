@@ -61,7 +61,9 @@ def test_what_cuts_by_a_criterion_names_one_that_exists():
         elif method.kind == "procedure":
             assert method.criterion in (None, *names("criterion"))
         elif method.kind == "control":
-            assert {method.criterion, method.shapes_of} <= set(names("criterion"))
+            assert {method.criterion, method.shapes_of} <= {*names("criterion"), None}
+            assert method.criterion
+            assert (method.shapes_of is None) != (method.allocation is None)
         else:
             assert method.criterion is None
 

@@ -9,12 +9,13 @@ from transformers.pytorch_utils import Conv1D
 
 from sensibert.errors import BackboneError, MaskError
 from sensibert.models import architectures
-from sensibert.models.anatomy import anatomy_of, costs_of, features, grains_of, prunable_modules
+from sensibert.models.anatomy import anatomy_of, costs_of, features, grains_of, layers_of, prunable_modules
 from sensibert.models.architectures import ANATOMIES
 from sensibert.models.backbones import load_model
+from sensibert.models.cost import dense_skeleton, prunable_parameters
 from sensibert.models.gates import masked
 from sensibert.models.mask import Mask
-from sensibert.models.slim import dense_config, slim
+from sensibert.models.slim import dense_config, keep_first_layers, slim
 from sensibert.scoring.ranking import make_mask
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +165,16 @@ def assert_others_do_not_matter(model, mask, batch, examples):
     together = logits_of(small, batch)
     for row, example in enumerate(examples):
         assert (together[row] - logits_of(small, example)[0]).abs().max() < 1e-5
+
+
+def test_the_first_layers_alone_survive_saving(tiny_model, batch, tmp_path):
+    small = keep_first_layers(tiny_model, 1)
+    assert len(layers_of(small)) == 1 < len(layers_of(tiny_model))
+    small.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert same_weights(loaded, small)
+    assert (logits_of(loaded.eval(), batch) - logits_of(small, batch)).abs().max() < 1e-6
+    assert prunable_parameters(dense_skeleton(loaded)) == prunable_parameters(tiny_model)
 
 
 def test_the_slim_model_is_the_masked_model(tiny_model, batch, mask):

@@ -22,8 +22,8 @@ from sensibert.config.method_settings import (
 from sensibert.config.section import Section
 
 Kind = Literal["criterion", "control", "procedure", "tuning", "peft"]
-"""`criterion`: scores the dimensions; the mask is cut once and the slim model fine-tuned once. `control`: keeps as
-many dimensions of each module as one criterion does, but the best by another one. `procedure`: prunes to
+"""`criterion`: scores the dimensions; the mask is cut once and the slim model fine-tuned once. `control`: uses the
+scores of a criterion in another way, such as in the shapes that another one gives the modules. `procedure`: prunes to
 a budget in a way of its own. `tuning`: fine-tunes the dense model. `peft`: fine-tunes as many parameters of the dense
 model as a budget allows."""
 
@@ -46,6 +46,8 @@ class Method:
     """The criterion whose scores it cuts by; None if it does not cut by scores."""
     shapes_of: str | None = None
     """The criterion whose cut says how much of each module stays; None if it is its own."""
+    allocation: str | None = None
+    """What competes with what (`scoring.ranking.ALLOCATIONS`), whatever params say; None if they decide."""
     reads_data: bool = True
     """Whether its scores need a pass over the training data; only criteria use this."""
     trains_biases: bool = False
@@ -85,6 +87,11 @@ def _control(criterion: str, shapes_of: str) -> Method:
     return Method(name, "control", path, title, criterion=criterion, shapes_of=shapes_of)
 
 
+def _longer(criterion: str) -> Method:
+    name, path = f"longer_{criterion}", "pruning.longer:prune"
+    return Method(name, "procedure", path, f"{criterion}, tuned longer", criterion=criterion)
+
+
 def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
     return Method(name, "tuning", f"tuning.methods.{name}:attach", title, settings, trains_biases=trains_biases)
 
@@ -111,6 +118,16 @@ _ROWS = (
     _criterion("random", "random:Random", "random", reads_data=False),
     _control("magnitude", shapes_of="sensitivity"),
     _control("random", shapes_of="sensitivity"),
+    Method(
+        "magnitude_per_group",
+        "control",
+        "scoring.ranking:best_in_shapes",
+        "magnitude per group",
+        criterion="magnitude",
+        allocation="per_group",
+    ),
+    _longer("magnitude"),
+    Method("first_layers", "procedure", "pruning.first_layers:prune", "first layers"),
     Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
     _iterative("magnitude"),
     _iterative("sensitivity"),
@@ -143,4 +160,4 @@ def names(*kinds: Kind) -> tuple[str, ...]:
 def shaping_criterion(name: str) -> str:
     """The criterion whose cut says how much of each module stays: for a control another one, else the one itself."""
     method = METHODS.get(name)
-    return (method and method.shapes_of) or name
+    return (method and (method.shapes_of or method.criterion)) or name

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from sensibert.config.methods import names, shaping_criterion
+from sensibert.config.methods import METHODS, names, shaping_criterion
 from sensibert.config.section import Section, Unique, one_of
 from sensibert.data.tasks import TASKS
 
@@ -125,8 +125,10 @@ class RankingParams(Section):
         Those of a control are the ones of the criterion whose shapes it has.
         """
         rank_by = self.rank_by.get(shaping_criterion(criterion), "score")
-        names = ("allocation", "min_keep_fraction", "round_to", "attention_weight")
-        return {name: getattr(self, name) for name in names} | {"rank_by": rank_by}
+        names = ("min_keep_fraction", "round_to", "attention_weight")
+        own = METHODS[criterion].allocation if criterion in METHODS else None
+        options = {"allocation": own or self.allocation, "rank_by": rank_by}
+        return {name: getattr(self, name) for name in names} | options
 
 
 class MaskingParams(RankingParams):

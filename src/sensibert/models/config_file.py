@@ -139,6 +139,9 @@ def _check_slim_sizes(path: Path, content: Mapping[str, Any]) -> None:
             raise BackboneError(f"{path}: slim_attributes.{layer}: allowed are {allowed} (found {_shown(values)})")
         for name, size in values.items():
             _check_size(f"{path}: slim_attributes.{layer}.{name}", size, 1, _LARGEST)
+    if "slim_layers" in content:
+        for layers, count in _by_layer(path, content, "slim_layers", (anatomy.layers,)):
+            _check_size(f"{path}: slim_layers.{layers}", count, 1, _MOST_LAYERS)
     if "adapters" in content:  # a model need not have any
         for layer, size in _by_layer(path, content, "adapters", ("",)):
             _check_size(f"{path}: adapters.{layer}", size, 1, _LARGEST)

@@ -1,4 +1,5 @@
-"""Slim models: stock Transformers classes with linear layers of their own sizes, adapters, or another pooling.
+"""Slim models: stock Transformers classes with fewer layers, linear layers of their own sizes, adapters, or another
+pooling.
 
 Self-contained: `save_pretrained` puts a copy of this file beside the weights, and that copy is all it takes
 to load them with `from_pretrained(folder, trust_remote_code=True)`. Made by sensibert.
@@ -18,7 +19,9 @@ SLIM_PREFIX = "slim_"
 
 
 def resize(model: Any) -> None:
-    """Give linear layers the sizes, and attention modules the head counts, that the config names."""
+    """Give linear layers the sizes, and attention modules the head counts, that the config names; drop late layers."""
+    for path, count in getattr(model.config, "slim_layers", {}).items():
+        model.set_submodule(path, model.get_submodule(path)[:count])
     for path, (inputs, outputs) in model.config.slim_linears.items():
         dense = model.get_submodule(path)
         is_conv = isinstance(dense, Conv1D)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sensibert.models.anatomy import Linear, PrunableModule, features, prunable_modules
+from sensibert.models.anatomy import Linear, PrunableModule, features, layers_of, prunable_modules
 from sensibert.models.gates import check_fit
 from sensibert.models.mask import Mask, Shape
 from sensibert.models.modeling_slim import SLIM_PREFIX, slim_config_class, slim_model_class
@@ -38,6 +38,17 @@ def slim(model: PreTrainedModel, mask: Mask) -> PreTrainedModel:
     return small
 
 
+def keep_first_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
+    """A copy of the model that ends after its first layers."""
+    small = copy.deepcopy(model)
+    become_slim(small)
+    layers = layers_of(small)
+    path = next(name for name, module in small.named_modules() if module is layers)
+    small.set_submodule(path, layers[:count])  # type: ignore[arg-type]
+    small.config.slim_layers = {path: count}
+    return small
+
+
 def become_slim(model: PreTrainedModel) -> None:
     """Turn a stock model, in place, into one whose config says how its layers differ from the stock ones."""
     if is_slim(model):
@@ -46,7 +57,7 @@ def become_slim(model: PreTrainedModel) -> None:
     model.config.__class__ = slim_config_class(type(model.config))  # type: ignore[arg-type]
     vars(model.config).pop("model_type", None)  # that of the class counts; a config that was read has one of its own
     model.__class__ = slim_model_class(type(model))  # type: ignore[arg-type]
-    model.config.slim_linears, model.config.slim_attributes, model.config.adapters = {}, {}, {}
+    _forget_sizes(model.config)
 
 
 def is_slim(model: PreTrainedModel) -> bool:
@@ -58,8 +69,13 @@ def dense_config(model: PreTrainedModel) -> PreTrainedConfig:
     """The config of the dense model that a slim one was cut from; a dense model's own. The head is the same."""
     config = copy.deepcopy(model.config)
     if is_slim(model):
-        config.slim_linears, config.slim_attributes, config.adapters = {}, {}, {}
+        _forget_sizes(config)
     return config
+
+
+def _forget_sizes(config: PreTrainedConfig) -> None:
+    config.slim_linears, config.slim_attributes, config.adapters = {}, {}, {}
+    vars(config).pop("slim_layers", None)  # only a model with fewer layers has it
 
 
 def _cut(module: PrunableModule, kept: Tensor, shape: Shape) -> None:

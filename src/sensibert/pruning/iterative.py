@@ -7,7 +7,7 @@ round on, the scores are those of the partly pruned, partly fine-tuned model.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from sensibert.models.backbones import load_model
 from sensibert.models.mask import Mask, read_mask, write_mask
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.results import History, Passes
+from sensibert.scoring.budgets import kept_of
 from sensibert.scoring.files import ScoreFile
 from sensibert.scoring.scoring_pass import score
 from sensibert.training.cell import train_cell
@@ -91,7 +92,7 @@ def _run_round(
         seed=_seed(context.seed, number),
         checkpoints=context.scratch / "checkpoints",
     )
-    history, kept = trained.training.history, _kept(found, scores, context.masking.budget_kind)
+    history, kept = trained.training.history, kept_of(found, scores, context.masking.budget_kind)
     with replacing(folder) as beside:
         trained.model.save_pretrained(beside)
         write_mask(beside / "mask.safetensors", found if earlier is None else compose(earlier, found))
@@ -101,12 +102,6 @@ def _run_round(
 def _seed(seed: int, number: int) -> int:
     """A seed for each round: with the seed of the run, every round would see the same data order and dropout."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _kept(found: Mask, scores: ScoreFile, kind: str) -> float:
-    """What a mask keeps of the current model, in the unit of the budget."""
-    costs = found.costs if kind == "params" else scores.unit(kind).per_dimension
-    return replace(found, costs=costs).kept_fraction
 
 
 def _scores(model: PreTrainedModel, context: PruningContext) -> ScoreFile:

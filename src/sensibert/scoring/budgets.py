@@ -186,6 +186,16 @@ def mask_for(
     return replace(mask, origin=origin)
 
 
+def kept_of(mask: Mask, scores: ScoreFile, kind: str) -> float:
+    """The fraction that a mask keeps of the model that was scored, in the unit of a budget other than latency."""
+    if kind == "params":
+        return mask.kept_fraction
+    unit = scores.unit(kind)
+    if kind == "size":
+        return unit.slim(mask.keep) / unit.dense
+    return replace(mask, costs=unit.per_dimension).kept_fraction
+
+
 def predict(
     mask: Mask, units: Mapping[str, UnitCosts], latency: LatencyTable | None = None
 ) -> dict[str, dict[str, float]]:

@@ -44,7 +44,7 @@ class ScoreFile:
 
     def passes_of(self, criterion: str) -> Passes:
         """What the scores of one criterion took, in passes over the training data: 0 if it reads no data."""
-        return self.origin.passes if METHODS[criterion].reads_data else 0
+        return self.origin.passes if METHODS[criterion].needs_scores else 0
 
     def of(self, criterion: str) -> Modules:
         """The scores of one criterion.
