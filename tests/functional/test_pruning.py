@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams, MethodParams
+from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams, MethodParams, RecipeParams
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
 from sensibert.data.encoding import mean_length
@@ -31,6 +31,7 @@ SETTINGS = {
     "iterative_sensitivity": IterativeParams(learning_rate=1e-3, rounds=3),
     "longer_magnitude": MethodParams(learning_rate=1e-3),
     "first_layers": MethodParams(learning_rate=1e-3),
+    "recipe": RecipeParams(learning_rate=1e-3, repair_samples=16),
     "distilled_magnitude": DistillationParams(learning_rate=1e-3),
     "distilled_sensitivity": DistillationParams(learning_rate=1e-3),
 }
@@ -76,7 +77,7 @@ def prune(method, made):
 
 OF_EACH_KIND = [(method, "params") for method in names("procedure")]
 OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
-ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "first_layers"]
+ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "recipe", "first_layers"]
 FREE = ("iterative_magnitude", "longer_magnitude", "first_layers")
 """The others differ in the criterion alone."""
 
@@ -105,7 +106,7 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     epochs = sum(training.log[-1].epoch for training in found.trainings)
     assert epochs == pytest.approx({"kwon": 0, "longer_magnitude": 2.5}.get(method, 1.5), abs=0.3)
     expected = {"kwon": 2.0, "iterative_sensitivity": 3, **dict.fromkeys(FREE, 0)}
-    assert found.extra_passes == expected.get(method, 1.5 + (method == "distilled_sensitivity"))
+    assert found.extra_passes == expected.get(method, 1.5 + (method in ("distilled_sensitivity", "recipe")))
     assert [point.step for point in found.log] == sorted({point.step for point in found.log})
     assert [point.epoch for point in found.log] == sorted({point.epoch for point in found.log})
     assert found.mask.origin.method == (METHODS[method].criterion or method)
@@ -245,3 +246,26 @@ def test_the_weights_of_the_teacher_are_what_is_cut_if_the_student_starts_there(
     cut = slim(new_model(seed=1), found.mask)
     for name, parameter in found.model.named_parameters():
         assert torch.allclose(parameter, cut.get_parameter(name), atol=1e-6)
+
+
+def test_the_recipe_cuts_the_tuned_model_by_its_own_scores_and_repairs_it(tmp_path):
+    gentle = RecipeParams(learning_rate=1e-9, repair_samples=32)
+    found = prune("recipe", context("recipe", tmp_path, settings=gentle))
+    teacher, ids = new_model(seed=1).eval(), torch.tensor([[2, 10, 20, 3]])
+    cut = slim(teacher, found.mask).eval()
+    with torch.no_grad():
+        wanted = teacher(ids).logits
+        assert (found.model.eval()(ids).logits - wanted).abs().max() < (cut(ids).logits - wanted).abs().max()
+    by_pretrained_scores = prune("distilled_sensitivity", context("distilled_sensitivity", tmp_path)).mask
+    assert any(not np.array_equal(keep, by_pretrained_scores.keep[key]) for key, keep in found.mask.keep.items())
+    errors = found.chosen["reconstruction_error"].values()
+    assert all(error["after"] <= error["before"] + 1e-9 for error in errors)
+    assert any(error["after"] < 0.5 * error["before"] for error in errors)
+
+
+def test_scoring_the_teacher_leaves_it_as_it_is(tmp_path):
+    teacher = new_model(seed=1)
+    before = copy.deepcopy(teacher.state_dict())
+    prune("recipe", context("recipe", tmp_path, tuned_model=lambda: teacher))
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(parameter.requires_grad for parameter in teacher.parameters())

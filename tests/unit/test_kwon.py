@@ -20,9 +20,10 @@ from sensibert.models.slim import slim
 from sensibert.pruning.kwon.fisher import block, collect_gradients, diagonal, unit_gradients
 from sensibert.pruning.kwon.rearrange import block_loss, rearrange
 from sensibert.pruning.kwon.recipe import prune_model
-from sensibert.pruning.kwon.rescale import RIDGE, rescale, scale_columns, tokens_that_count
+from sensibert.pruning.kwon.rescale import RIDGE, rescale, scale_columns
 from sensibert.pruning.kwon.search import search
 from sensibert.pruning.kwon.units import by_dimension, stays_whole, unit_count, unit_size
+from sensibert.pruning.layerwise import tokens_that_count
 
 HEADS, FILTERS = "attention", "feed_forward"
 KEYS = [ModuleKey(layer, group) for layer in range(2) for group in (HEADS, FILTERS)]

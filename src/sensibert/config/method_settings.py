@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sensibert.config.section import Section
 
@@ -91,6 +91,19 @@ class DistillationParams(MethodParams):
     """Weight of the distance to the teacher's hidden states, layer by layer."""
     start: Literal["pretrained", "tuned"] = "pretrained"
     """Whose weights are cut: the pre-trained model's, or the teacher's."""
+    scores: Literal["pretrained", "tuned"] = "pretrained"
+    """Whose scores are cut: those of the scoring pass, or the teacher's as it is, without training and dropout."""
+    repair_samples: NonNegativeInt = 0
+    """Training examples by which the output projections are solved anew after the cut; 0 leaves them."""
+
+
+class RecipeParams(DistillationParams):
+    """The recipe that the studies found (docs/recipe.md): cut the tuned model, repair it, learn from it."""
+
+    hidden_weight: Annotated[float, Field(ge=0)] = 10.0
+    start: Literal["tuned"] = "tuned"
+    scores: Literal["tuned"] = "tuned"
+    repair_samples: NonNegativeInt = 512
 
 
 class KwonParams(Section):

@@ -16,6 +16,7 @@ from sensibert.config.method_settings import (
     KwonParams,
     LayerParams,
     MethodParams,
+    RecipeParams,
     SptParams,
     SurgicalParams,
 )
@@ -54,6 +55,8 @@ class Method:
     """Whether a backbone without biases cannot be tuned by it."""
     starts_tuned: bool = False
     """Whether it starts from, or learns from, the dense model that `full` tuned."""
+    scores_itself: bool = False
+    """Whether its own run includes the scoring, so that it does without the scores of the pre-trained model."""
     in_rounds: bool = False
     """Whether it prunes what earlier rounds left."""
 
@@ -66,7 +69,9 @@ class Method:
 
     @property
     def needs_scores(self) -> bool:
-        """Whether its mask comes from scores that took a pass over the training data."""
+        """Whether its mask comes from the scores of the pre-trained model, and these took a pass over the data."""
+        if self.scores_itself:
+            return False
         criteria = [name for name in (self.criterion, self.shapes_of) if name is not None]
         return any(METHODS[name].reads_data for name in criteria)
 
@@ -133,6 +138,16 @@ _ROWS = (
     _iterative("sensitivity"),
     _distilled("magnitude"),
     _distilled("sensitivity"),
+    Method(
+        "recipe",
+        "procedure",
+        "pruning.distilled:prune",
+        "recipe",
+        RecipeParams,
+        "sensitivity",
+        starts_tuned=True,
+        scores_itself=True,
+    ),
     _tuning("full", "full"),
     _tuning("head_only", "head only"),
     _tuning("bitfit", "BitFit", trains_biases=True),

@@ -96,7 +96,7 @@ class ScoringParams(Section):
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32
     learning_rate: Annotated[float, Field(ge=0)] = 5e-5
-    """Learning rate of the weights and the classifier."""
+    """Learning rate of the weights and the classifier; 0 scores the model as it is."""
     mask_learning_rate: Annotated[float, Field(ge=0)] = 1e-2
     l1: Annotated[float, Field(ge=0)] = 1e-5
     """Weight of the L1 penalty on the masks."""

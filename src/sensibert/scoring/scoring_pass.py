@@ -46,7 +46,8 @@ def score(
     """Score the dimensions of a model; yields the scores after each epoch.
 
     Args:
-        model: The pre-trained model with its new classifier. Its weights change.
+        model: The pre-trained model with its new classifier. Its weights change, unless their rate is 0: then they
+            need no gradients, and there is no dropout.
         examples: Training data, never validation data.
         tokenizer: Pads the batches.
         settings: Epochs, rates, penalty, and how many of the examples the pass sees.
@@ -129,13 +130,19 @@ def _epochs(
             key: torch.ones(module.shape.dimensions, device=model.device)
             for key, module in prunable_modules(model).items()
         }
-        optimizers = [
-            torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True),
-            torch.optim.Adam(masks.values(), lr=settings.mask_learning_rate),
-        ]
+        optimizers: list[torch.optim.Optimizer] = []
+        if settings.learning_rate:
+            optimizers.append(
+                torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
+            )
+        if settings.mask_learning_rate:
+            optimizers.append(torch.optim.Adam(masks.values(), lr=settings.mask_learning_rate))
         batches = training_batches(examples, tokenizer, settings.batch_size, seed)
         skipped = int(settings.skip_fraction * len(batches))
-        model.train()
+        if settings.learning_rate:
+            model.train()
+        else:
+            model.eval().requires_grad_(False)
         for epoch in range(1, settings.epochs + 1):
             batches.sampler.set_epoch(epoch - 1)  # type: ignore[attr-defined]
             progress = tqdm(batches, desc=f"scoring, epoch {epoch}/{settings.epochs}", mininterval=1)

@@ -13,22 +13,20 @@ system is solved for d = m - 1 with a small ridge, so that scales that the sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sensibert.compute.hardware import autocast
 from sensibert.config.settings import Precision
-from sensibert.models.anatomy import Linear, PrunableModule, layers_of, prunable_modules, weight_by_output
+from sensibert.models.anatomy import Linear, PrunableModule, weight_by_output
 from sensibert.models.mask import ModuleKey
 from sensibert.pruning.kwon.units import unit_count, unit_size
+from sensibert.pruning.layerwise import stations
 
 LARGEST_SCALE = 10.0
 """Scales beyond this, in either direction, are a sign of an ill-conditioned system (the authors' limit)."""
@@ -66,47 +64,16 @@ def rescale(
         batches: The sample, on the models' device.
         precision: Number format of the matrix products.
     """
-    targets = prunable_modules(dense)
-    pairs = [(_Run(dense, batch, precision), _Run(small, batch, precision)) for batch in batches]
-    counting = [tokens_that_count(dense, batch, precision) for batch in batches]
     found = {}
-    for key, module in tqdm(prunable_modules(small).items(), desc="rescaling", mininterval=1):
+    for station in stations(dense, small, batches, precision, title="rescaling"):
+        module = station.module
         system = _System.empty(module)
-        for (reference, run), tokens in zip(pairs, counting, strict=True):
-            _, wanted = reference.reach(targets[key].output_projection)
-            inputs, output = run.reach(module.output_projection)
-            system.add(module, *(values[tokens[key]].float() for values in (inputs, output, wanted)))
-        found[key] = _solve(*system.by_unit(module))
-        scales = np.repeat(found[key].scales, unit_size(module))
+        for tokens in station.tokens():
+            system.add(module, *tokens)
+        found[station.key] = _solve(*system.by_unit(module))
+        scales = np.repeat(found[station.key].scales, unit_size(module))
         scale_columns(module.output_projection, torch.from_numpy(scales).to(module.output_projection.weight))
-        if key.group == "feed_forward":  # the last of its layer
-            for run in (run for pair in pairs for run in pair):
-                run.pass_layer()
     return found
-
-
-def tokens_that_count(
-    model: PreTrainedModel, batch: Mapping[str, Tensor], precision: Precision = "fp32"
-) -> dict[ModuleKey, Tensor]:
-    """Whether the output of a module for a token reaches the logits: for each module [batch, tokens]."""
-    added: dict[ModuleKey, Tensor] = {}
-
-    def add_zeros(key: ModuleKey, output: Tensor) -> Tensor:
-        added[key] = torch.zeros_like(output, requires_grad=True)
-        return output + added[key]
-
-    with ExitStack() as hooks, torch.enable_grad(), autocast(precision, model.device):
-        for key, module in prunable_modules(model).items():
-            hook = module.output_projection.register_forward_hook(lambda _, __, output, key=key: add_zeros(key, output))
-            hooks.callback(hook.remove)
-        total = model(**without_labels(batch)).logits.sum()
-    gradients = torch.autograd.grad(total, list(added.values()))
-    return {key: (gradient != 0).any(dim=-1) for key, gradient in zip(added, gradients, strict=True)}
-
-
-def without_labels(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a model needs to give logits."""
-    return {name: values for name, values in batch.items() if name != "labels"}
 
 
 def scale_columns(linear: Linear, scales: Tensor) -> None:
@@ -155,57 +122,3 @@ def _solve(gram: np.ndarray, right: np.ndarray, error: float, square: float) -> 
     if not (after < error and np.abs(scales).max() <= LARGEST_SCALE):
         scales, after = np.ones(units), error
     return Rescaling(scales, error / square, after / square)
-
-
-class _Run:
-    """A model on one batch, run layer by layer: only the current layer is computed, once per look."""
-
-    def __init__(self, model: PreTrainedModel, batch: Mapping[str, Tensor], precision: Precision) -> None:
-        self.model = model
-        self.inputs = without_labels(batch)
-        self.precision = precision
-        self.passed = 0
-        self.output: Any = None
-        """Output of the last layer that was passed."""
-
-    def reach(self, module: nn.Module) -> tuple[Tensor, Any]:
-        """The first input and the output of a module of the current layer."""
-
-        def stop(_: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            raise _Reached(inputs[0], output)
-
-        hook = module.register_forward_hook(stop)
-        try:
-            with (
-                _replayed(layers_of(self.model)[: self.passed], self.output),
-                autocast(self.precision, self.model.device),
-            ):
-                self.model(**self.inputs)
-        except _Reached as reached:
-            return reached.input, reached.output
-        finally:
-            hook.remove()
-        raise AssertionError("the model does not run this module")
-
-    def pass_layer(self) -> None:
-        """Finish the current layer and move to the next one."""
-        _, self.output = self.reach(layers_of(self.model)[self.passed])
-        self.passed += 1
-
-
-class _Reached(Exception):  # noqa: N818 (not an error: it ends a forward pass early)
-    def __init__(self, inputs: Tensor, output: Any) -> None:
-        self.input = inputs
-        self.output = output
-
-
-@contextmanager
-def _replayed(layers: nn.ModuleList, output: Any) -> Iterator[None]:
-    """Within the block, the layers compute nothing and return `output`."""
-    for layer in layers:
-        layer.forward = lambda *_, **__: output  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
