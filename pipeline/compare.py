@@ -17,10 +17,12 @@ from sensibert.report.gather import (
     gather_efforts,
     gather_masks,
     gather_provenance,
+    gather_rates,
     gather_searches,
     gather_transfers,
 )
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
+from sensibert.report.rates import write_rates
 from sensibert.report.tables import write_tables
 from sensibert.report.trials import search_table, transfer_table
 
@@ -36,6 +38,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     write_csv(searches, paths.reports / "search.csv")
     write_csv(transfers, paths.reports / "transfer.csv")
     write_budget_curve(results, paths.reports)
+    write_rates(gather_rates(paths, params), paths.reports)
     write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
     write_kept_dimensions(gather_masks(paths, params), paths.reports)
 

@@ -114,6 +114,8 @@ def test_it_leaves_every_file(tree, first_lock):
     assert len(tried) >= 3
     assert tried[0] < curve["learning_rate"] < tried[-1]
     assert json.loads((tree.data / "rates" / "sst2-full.json").read_text()) == {"learning_rate": 1e-3, "tried": []}
+    reported = pd.read_csv(tree.reports / "rates.csv")
+    assert reported["learning_rate"].tolist() == tried
 
     transferred = pd.read_csv(tree.reports / "transfer.csv")
     assert set(transferred["to"]) == {"mrpc"}
@@ -138,7 +140,7 @@ def test_it_leaves_every_file(tree, first_lock):
         "stability.md",
         "layer_ranking.csv",
     }
-    assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "stability.svg"}
+    assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "rates.svg", "stability.svg"}
 
 
 def test_a_second_run_does_nothing(tree):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sensibert.analysis.layer_agreement import layer_agreements
 from sensibert.analysis.stability import Run, agreement, spearman_matrix
-from sensibert.config.grid import Cell, SearchedCell, TransferredCell
+from sensibert.config.grid import Cell, Point, SearchedCell, TransferredCell
 from sensibert.config.methods import METHODS
 from sensibert.config.params import parse_params
 from sensibert.config.paths import Paths
@@ -32,6 +32,7 @@ from sensibert.report.gather import (
     gather_transfers,
 )
 from sensibert.report.gather_stability import gather_scores
+from sensibert.report.labels import TIMES
 from sensibert.report.plots import (
     kept_table,
     spaced,
@@ -39,10 +40,11 @@ from sensibert.report.plots import (
     write_kept_dimensions,
     write_stability_matrix,
 )
+from sensibert.report.rates import RATE_COLUMNS, write_rates
 from sensibert.report.stability import write_stability
 from sensibert.report.tables import write_tables
 from sensibert.report.trials import TRANSFER_COLUMNS, search_table, transfer_table
-from sensibert.results import Cost, Deployed, Effort, Result, Transferred, Trial
+from sensibert.results import Cost, Deployed, Effort, RateCurve, Result, Transferred, Trial, TriedRate
 from sensibert.scoring.files import ScoreFile, ScoreOrigin, write_scores
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -599,6 +601,35 @@ def test_a_result_survives_its_file(tmp_path):
     write_record(tmp_path / "metrics.json", result)
     assert read_record(tmp_path / "metrics.json", Result) == result
     assert result.primary == 89.0
+
+
+CURVES = {
+    Point("sst2", "full", 1.0): RateCurve(2e-4, [TriedRate(1e-4, [80.0, 82.0]), TriedRate(2e-4, [90.0, 91.0])]),
+    Point("sst2", "magnitude", 0.4): RateCurve(1e-3, []),
+    Point("sst2", "sensitivity", 0.4): RateCurve(4e-4, [TriedRate(4e-4, [85.0, 85.0]), TriedRate(8e-4, [1.0, -100.0])]),
+    Point("sst2", "sensitivity", 0.2): RateCurve(8e-4, [TriedRate(4e-4, [80.0, 81.0]), TriedRate(8e-4, [83.0, 84.0])]),
+    Point("cola", "kwon", 0.4): RateCurve(None, []),
+}
+
+
+def test_the_searched_rates_are_a_table_and_curves(tmp_path):
+    folder = write_twice(tmp_path, lambda where: write_rates(CURVES, where))
+    table = pd.read_csv(folder / "rates.csv")
+    assert tuple(table.columns) == RATE_COLUMNS
+    assert len(table) == 6, "a rate that was given was not tried"
+    assert table.loc[table["chosen"], "learning_rate"].tolist() == [2e-4, 4e-4, 8e-4]
+    assert table.iloc[0][["mean", "std", "n"]].tolist() == [81.0, pytest.approx(2**0.5), 2]
+    diverged = table.query("budget == 0.4 and learning_rate == 8e-4").iloc[0]
+    assert math.isnan(diverged["mean"])
+    texts = texts_of(folder / "rates.svg")
+    assert {"sst2: full", "sst2: sensitivity", "Accuracy (%)"} <= set(texts)
+    assert [text for text in texts if text.endswith(TIMES)] == [f"0.4{TIMES}", f"0.2{TIMES}"]
+
+
+def test_without_a_search_the_picture_says_so(tmp_path):
+    write_rates({point: RateCurve(1e-4, []) for point in CURVES}, tmp_path)
+    assert pd.read_csv(tmp_path / "rates.csv").empty
+    assert "No rate was searched" in texts_of(tmp_path / "rates.svg")
 
 
 def test_tables_and_plots_name_a_method_by_its_title_and_files_by_its_name(tmp_path):

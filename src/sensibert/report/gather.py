@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sensibert.config.grid import Cell, SearchedCell
+from sensibert.config.grid import Cell, Point, SearchedCell
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
@@ -22,7 +22,7 @@ from sensibert.data.tasks import TASKS
 from sensibert.errors import ArtifactError
 from sensibert.io import read_json, read_record
 from sensibert.models.mask import Mask, read_mask
-from sensibert.results import Deployed, Effort, Result, Transferred, Trial
+from sensibert.results import Deployed, Effort, RateCurve, Result, Transferred, Trial
 
 
 def gather(paths: Paths, params: Params) -> list[Result]:
@@ -124,6 +124,17 @@ def gather_searches(paths: Paths, params: Params) -> dict[SearchedCell, tuple[li
         cell: (read_record(folder / "trials.json", list[Trial]), read_json(folder / "metrics.json"))
         for cell, folder in folders.items()
     }
+
+
+def gather_rates(paths: Paths, params: Params) -> dict[Point, RateCurve]:
+    """The peak rate of every method on every task at every budget, and what was tried for it.
+
+    Raises:
+        ArtifactError: rates are missing (all of them are named), or a file is damaged.
+    """
+    points = list(dict.fromkeys(cell.point for cell in params.cells()))
+    require("rate", ((point.name, paths.rate(point)) for point in points))
+    return {point: read_record(paths.rate(point), RateCurve) for point in points}
 
 
 def gather_transfers(paths: Paths, params: Params) -> list[Transferred]:

@@ -34,10 +34,10 @@ KEPT_COLUMNS = ("task", "criterion", "budget", "layer", "group", "kept")
 """Columns of kept_dimensions.csv; `kept` is the kept fraction of the group's dimensions, the mean over seeds."""
 
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart, and a grey.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#767676", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#767676", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2)))
-_INK = "#222222"
+INK = "#222222"
 _MUTED = "#666666"
 _PRUNED = names("criterion", "control", "procedure")
 _DENSE = tuple(name for name in names("tuning", "peft") if name != REFERENCE_TUNING)
@@ -54,7 +54,7 @@ _STYLE: list[str | dict[str, Any]] = [
         "axes.titlesize": 11,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "axes.labelcolor": _INK,
+        "axes.labelcolor": INK,
         "axes.edgecolor": _MUTED,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -63,9 +63,9 @@ _STYLE: list[str | dict[str, Any]] = [
         "grid.linewidth": 0.8,
         "xtick.color": _MUTED,
         "ytick.color": _MUTED,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "text.color": _INK,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
         "figure.constrained_layout.w_pad": 0.08,
         "figure.constrained_layout.h_pad": 0.08,
         "svg.fonttype": "none",
@@ -82,20 +82,20 @@ def write_budget_curve(results: Sequence[Result], folder: Path) -> None:
         folder: where the files go.
     """
     curve = curve_table(results)
-    _write_csv(curve, folder / "budget_curve.csv")
-    _write_figure(budget_figure, curve, folder / "budget_curve.svg")
+    write_csv(curve, folder / "budget_curve.csv")
+    write_figure(budget_figure, curve, folder / "budget_curve.svg")
 
 
 def write_kept_dimensions(masks: Mapping[Cell, Mask], folder: Path) -> None:
     """Write what each layer and group keeps as kept_dimensions.csv and kept_dimensions.svg."""
     kept = kept_table(masks)
-    _write_csv(kept, folder / "kept_dimensions.csv")
-    _write_figure(kept_figure, kept, folder / "kept_dimensions.svg")
+    write_csv(kept, folder / "kept_dimensions.csv")
+    write_figure(kept_figure, kept, folder / "kept_dimensions.svg")
 
 
 def write_stability_matrix(matrices: Mapping[tuple[str, str], pd.DataFrame], folder: Path) -> None:
     """Write the Spearman matrices (`stability.spearman_matrix`) of each task and criterion as stability.svg."""
-    _write_figure(matrix_figure, matrices, folder / "stability.svg")
+    write_figure(matrix_figure, matrices, folder / "stability.svg")
 
 
 def curve_table(results: Sequence[Result]) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def budget_figure(curve: pd.DataFrame) -> Figure:
     for panel in panels[len(tasks) :]:
         panel.remove()
     seeds = curve["seed"].nunique()
-    _headline(figure, "Metric after fine-tuning" + (f", mean ± standard deviation of {seeds} seeds" * (seeds > 1)))
+    headline(figure, "Metric after fine-tuning" + (f", mean ± standard deviation of {seeds} seeds" * (seeds > 1)))
     figure.supxlabel("Budget: kept fraction of the prunable parameters", fontsize=9)
     # The names next to the lines are placed by the final heights of the lines.
     figure.draw_without_rendering()
@@ -164,7 +164,7 @@ def _draw_budget_panel(panel: Axes, curve: pd.DataFrame) -> None:
 
 def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: float) -> None:
     place = _PRUNED.index(criterion)
-    colour = _COLOURS[place % len(_COLOURS)]
+    colour = COLOURS[place % len(COLOURS)]
     budgets = sorted(rows["budget"].unique())
     spreads = [spread(rows.loc[rows["budget"] == budget, "value"].tolist()) for budget in budgets]
     panel.errorbar(
@@ -172,7 +172,7 @@ def _draw_criterion(panel: Axes, criterion: str, rows: pd.DataFrame, shift: floa
         [measured.mean for measured in spreads],
         yerr=[measured.std for measured in spreads],
         color=colour,
-        marker=_MARKERS[place % len(_MARKERS)],
+        marker=MARKERS[place % len(MARKERS)],
         markersize=5.5,
         markeredgecolor="white",
         markeredgewidth=0.7,
@@ -191,8 +191,8 @@ def _draw_dense(panel: Axes, method: str, share: str, values: list[float]) -> No
         if measured.n > 1:
             low, high = measured.mean - measured.std, measured.mean + measured.std
             panel.axhspan(low, high, color="#9A9A9A", alpha=0.3, linewidth=0)
-        panel.axhline(measured.mean, color=_INK, linewidth=1.4)
-        _name_line(panel, _line_name(method), measured.mean, _INK, weight="bold")
+        panel.axhline(measured.mean, color=INK, linewidth=1.4)
+        _name_line(panel, _line_name(method), measured.mean, INK, weight="bold")
     else:
         dashes = _DASHES[_DENSE.index(method) % len(_DASHES)]
         panel.axhline(measured.mean, color=_MUTED, linewidth=1.3, linestyle=dashes)
@@ -261,7 +261,7 @@ def kept_figure(kept: pd.DataFrame) -> Figure:
         for panel, criterion in zip(of_task, criteria, strict=True):
             _draw_kept_panel(panel, kept[(kept["task"] == task) & (kept["criterion"] == criterion)])
             panel.set_title(f"{task}: {METHODS[criterion].title}")
-    _headline(figure, "Kept dimensions in percent, mean over the seeds")
+    headline(figure, "Kept dimensions in percent, mean over the seeds")
     figure.supxlabel("Layer", fontsize=9)
     return figure
 
@@ -289,7 +289,7 @@ def matrix_figure(matrices: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         panel.set_xticks(range(len(matrix)), list(matrix.columns), rotation=40, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(matrix)), list(matrix.index))
         panel.set_title(f"{task}: {METHODS[criterion].title}")
-    _headline(figure, "Spearman correlation of the scores of two passes")
+    headline(figure, "Spearman correlation of the scores of two passes")
     return figure
 
 
@@ -300,22 +300,25 @@ def _heat_map(panel: Axes, values: np.ndarray, highest: float, text: str) -> Non
     panel.pcolormesh(columns, rows, values, cmap="YlGnBu", vmin=0, vmax=highest, edgecolors="white", linewidth=1.2)
     panel.set_ylim(rows[-1], rows[0])
     for (row, column), value in np.ndenumerate(values):
-        ink = "white" if value > 0.6 * highest else _INK
+        ink = "white" if value > 0.6 * highest else INK
         panel.text(column, row, text.format(value), ha="center", va="center", color=ink, fontsize=8)
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
 
 
-def _headline(figure: Figure, text: str) -> None:
+def headline(figure: Figure, text: str) -> None:
+    """Say above the panels what they show."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=10, color=_MUTED)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write the numbers behind a plot."""
     with replacing(path) as beside:
         table.round(6).to_csv(beside, index=False, lineterminator="\n")
 
 
-def _write_figure(draw: Any, data: Any, path: Path) -> None:
+def write_figure(draw: Any, data: Any, path: Path) -> None:
+    """Draw a figure of some data and write it as svg."""
     with style.context(_STYLE), replacing(path) as beside:
         # Without its date and creator the same figure is the same file.
         draw(data).savefig(beside, format="svg", metadata={"Date": None, "Creator": None})
