@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from sensibert.config.method_settings import DistillationParams, IterativeParams, KwonParams, MethodParams, RecipeParams
+from sensibert.config.method_settings import (
+    DistillationParams,
+    IterativeParams,
+    KwonParams,
+    MethodParams,
+    OwnPassParams,
+    RecipeParams,
+)
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
 from sensibert.data.encoding import mean_length
@@ -16,12 +23,14 @@ from sensibert.io import claim_scratch
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import count, prunable_parameters, unit_costs
+from sensibert.models.gates import fold
 from sensibert.models.mask import MadeFor, shapes_of
 from sensibert.models.slim import slim
 from sensibert.pruning import iterative
 from sensibert.pruning.base import PruningContext
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 from sensibert.scoring.ranking import make_mask
+from sensibert.scoring.scoring_pass import score
 
 TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [{"input_ids": [2, 10 + row % 2, 20 + row % 5, 3], "labels": row % 2} for row in range(32)]
@@ -30,6 +39,9 @@ SETTINGS = {
     "iterative_magnitude": IterativeParams(learning_rate=1e-3, rounds=2),
     "iterative_sensitivity": IterativeParams(learning_rate=1e-3, rounds=3),
     "longer_magnitude": MethodParams(learning_rate=1e-3),
+    "warm_magnitude": MethodParams(learning_rate=1e-3),
+    "warm_sensitivity": MethodParams(learning_rate=1e-3),
+    "own_pass_mask": OwnPassParams(learning_rate=1e-3),
     "first_layers": MethodParams(learning_rate=1e-3),
     "recipe": RecipeParams(learning_rate=1e-3, repair_samples=16),
     "distilled_magnitude": DistillationParams(learning_rate=1e-3),
@@ -78,6 +90,7 @@ def prune(method, made):
 OF_EACH_KIND = [(method, "params") for method in names("procedure")]
 OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
 ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "recipe", "first_layers"]
+WARM = ("warm_magnitude", "warm_sensitivity")
 FREE = ("iterative_magnitude", "longer_magnitude", "first_layers")
 """The others differ in the criterion alone."""
 
@@ -105,7 +118,12 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     assert shapes == {key: tuple(shape) for key, shape in shapes_of(present(found.mask.keep)).items()}
     epochs = sum(training.log[-1].epoch for training in found.trainings)
     assert epochs == pytest.approx({"kwon": 0, "longer_magnitude": 2.5}.get(method, 1.5), abs=0.3)
-    expected = {"kwon": 2.0, "iterative_sensitivity": 3, **dict.fromkeys(FREE, 0)}
+    expected = {
+        "kwon": 2.0,
+        "iterative_sensitivity": 3,
+        **dict.fromkeys(FREE, 0),
+        **dict.fromkeys(("own_pass_mask", *WARM), 1),
+    }
     assert found.extra_passes == expected.get(method, 1.5 + (method in ("distilled_sensitivity", "recipe")))
     assert [point.step for point in found.log] == sorted({point.step for point in found.log})
     assert [point.epoch for point in found.log] == sorted({point.epoch for point in found.log})
@@ -269,3 +287,24 @@ def test_scoring_the_teacher_leaves_it_as_it_is(tmp_path):
     prune("recipe", context("recipe", tmp_path, tuned_model=lambda: teacher))
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert all(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("method", WARM)
+def test_warm_weights_are_those_that_the_scoring_pass_left(method, tmp_path):
+    gentle = context(method, tmp_path, settings=MethodParams(learning_rate=1e-9))
+    found = prune(method, gentle)
+    passed = new_model()
+    *_, scores = score(passed, EXAMPLES, TOKENIZER, gentle.scoring, seed=0, precision="fp32", criteria=["mask"])
+    fold(passed, scores.of("mask"))
+    cut = slim(passed, found.mask)
+    for name, parameter in found.model.named_parameters():
+        assert torch.allclose(parameter, cut.get_parameter(name), atol=1e-6)
+
+
+def test_a_pass_of_its_own_has_its_own_penalty(tmp_path):
+    made = context("own_pass_mask", tmp_path, settings=OwnPassParams(learning_rate=1e-3, l1=1.0))
+    strong = made.scoring.model_copy(update={"l1": 1.0})
+    *_, scores = score(new_model(), EXAMPLES, TOKENIZER, strong, seed=0, precision="fp32", criteria=["mask"])
+    expected = made.mask(scores, made.budget)
+    found = prune("own_pass_mask", made).mask
+    assert all(np.array_equal(keep, expected.keep[key]) for key, keep in found.keep.items())

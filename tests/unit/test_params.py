@@ -103,7 +103,7 @@ def test_every_method_has_its_settings():
         ("tasks", ["sst"], "tasks.0: unknown task 'sst'; allowed: cola, sst2, mrpc"),
         ("tasks", ["docs_match"], "tasks: docs_match does not come from data.source: local, which has cola, sst2"),
         ("tuning", ["adapter"], "tuning.0: unknown tuning method 'adapter'; allowed: full, head_only, bitfit"),
-        ("pruning", ["snip"], "pruning.0: unknown pruning procedure 'snip'; allowed: longer_magnitude, first_layers"),
+        ("pruning", ["snip"], "pruning.0: unknown pruning procedure 'snip'; allowed: longer_magnitude, warm_magnitude"),
         ("peft", ["full"], "peft.0: unknown method with a budget of trained parameters 'full'; allowed: lora, adapter"),
         ("peft_budgets", [0.01], "peft and peft_budgets go together: name both, or leave both empty"),
         ("data.source", "pydocs", "tasks: sst2, mrpc does not come from data.source: pydocs, which has docs_origin"),

@@ -74,6 +74,13 @@ class SptParams(MethodParams):
     """Examples whose mean gradient is squared at once."""
 
 
+class OwnPassParams(MethodParams):
+    """A scoring pass of its own."""
+
+    l1: Annotated[float, Field(ge=0)] = 1e-3
+    """Weight of the L1 penalty on the masks."""
+
+
 class IterativeParams(MethodParams):
     """Iterative pruning."""
 

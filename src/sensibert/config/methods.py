@@ -16,6 +16,7 @@ from sensibert.config.method_settings import (
     KwonParams,
     LayerParams,
     MethodParams,
+    OwnPassParams,
     RecipeParams,
     SptParams,
     SurgicalParams,
@@ -97,6 +98,11 @@ def _longer(criterion: str) -> Method:
     return Method(name, "procedure", path, f"{criterion}, tuned longer", criterion=criterion)
 
 
+def _warm(criterion: str) -> Method:
+    name, path = f"warm_{criterion}", "pruning.warm:prune"
+    return Method(name, "procedure", path, f"warm {criterion}", criterion=criterion, scores_itself=True)
+
+
 def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
     return Method(name, "tuning", f"tuning.methods.{name}:attach", title, settings, trains_biases=trains_biases)
 
@@ -132,6 +138,17 @@ _ROWS = (
         allocation="per_group",
     ),
     _longer("magnitude"),
+    _warm("magnitude"),
+    _warm("sensitivity"),
+    Method(
+        "own_pass_mask",
+        "procedure",
+        "pruning.own_pass:prune",
+        "learned mask, own pass",
+        OwnPassParams,
+        "mask",
+        scores_itself=True,
+    ),
     Method("first_layers", "procedure", "pruning.first_layers:prune", "first layers"),
     Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
     _iterative("magnitude"),

@@ -135,7 +135,7 @@ class Params(Section):
     def deployed_cells(self) -> list[Cell]:
         """The cells whose models are exported and timed, in the order of the tables."""
         chosen = self.deployment
-        methods = [*chosen.criteria, *chosen.tuning]
+        methods = [*chosen.criteria, *chosen.pruning, *chosen.tuning]
         return [c for c in self.cells() if c.task in chosen.tasks and c.method in methods and c.seed in chosen.seeds]
 
 

@@ -268,5 +268,6 @@ class DeploymentParams(Section):
 
     tasks: Annotated[list[TaskName], Unique] = []
     criteria: Annotated[list[CutName], Unique] = []
+    pruning: Annotated[list[PruningName], Unique] = []
     tuning: Annotated[list[TuningName], Unique] = []
     seeds: Annotated[list[Seed], Unique] = []

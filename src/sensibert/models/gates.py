@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sensibert.errors import MaskError
-from sensibert.models.anatomy import PrunableModule, prunable_modules
-from sensibert.models.mask import Mask, ModuleKey
+from sensibert.models.anatomy import PrunableModule, prunable_modules, weight_by_output
+from sensibert.models.mask import Mask, ModuleKey, Modules
 
 
 @contextmanager
@@ -57,6 +57,26 @@ def masked(model: PreTrainedModel, mask: Mask) -> Iterator[None]:
     gates = {key: torch.from_numpy(keep.reshape(-1)).to(model.device) for key, keep in mask.keep.items()}
     with gated(model, gates):
         yield
+
+
+@torch.no_grad()
+def fold(model: PreTrainedModel, values: Modules) -> None:
+    """Multiply masks into the weights, in place, so that the model computes without gates what it did with them.
+
+    Where an architecture projects relative positions by the layers that project tokens (DeBERTa), its attention is
+    left as it is: a gate acts on the tokens alone.
+    """
+    for key, module in prunable_modules(model).items():
+        gate = torch.from_numpy(values[key].reshape(-1)).to(model.device)
+        match module.paths.gate:
+            case "input":
+                weight_by_output(module.output_projection).mul_(gate)
+            case "outputs":
+                for projection, linear in module.input_projections.items():
+                    of_rows = gate.repeat(projection.blocks)
+                    weight_by_output(linear).mul_(of_rows[:, None])
+                    if linear.bias is not None:
+                        linear.bias.mul_(of_rows)
 
 
 def check_fit(model: PreTrainedModel, mask: Mask) -> None:
