@@ -23,6 +23,7 @@ from sensibert.evaluation.metrics import compute_metrics
 from sensibert.io import MARK
 from sensibert.models.anatomy import costs_of, grains_of, layers_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_tokenizer
+from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
 from sensibert.scoring.ranking import make_mask
 
@@ -106,6 +107,21 @@ def test_a_slim_model_of_every_architecture_gives_its_logits_at_every_size(tiny_
             expected = model(**inputs).logits.numpy()
         (found,) = session.run(["logits"], {name: values.numpy() for name, values in inputs.items()})
         assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("group", ["attention", "feed_forward"])
+def test_no_product_is_left_of_a_module_that_keeps_nothing(group, tmp_path):
+    whole = slim_model(TASKS["sst2"])
+    keep = {key: np.full(module.shape, key.group != group) for key, module in prunable_modules(whole).items()}
+    small, out = slim(whole, Mask(keep, costs_of(whole))).eval(), tmp_path / "out"
+    report = export_onnx(small, examples_of(TEXTS), TOKENIZER, out, max_length=MAX_LENGTH, texts=TEXTS, int8=True)
+    assert report.onnx.max_difference < 1e-5
+    for file in ("model.onnx", "model.int8.onnx"):
+        kinds = [node.op_type for node in onnx.load(out / file).graph.node]
+        assert ("Softmax" in kinds) == (group == "feed_forward")
+        assert ("Gelu" in kinds) == (group == "attention")
+    kinds = [node.op_type for node in onnx.load(out / "model.onnx").graph.node]
+    assert kinds.count("MatMul") == {"attention": 2, "feed_forward": 6}[group]  # what the other module needs
 
 
 def test_the_report_tells_how_close_the_files_are(exported, model):

@@ -20,7 +20,7 @@ from sensibert.data.encoding import mean_length
 from sensibert.data.tasks import TASKS
 from sensibert.errors import MaskError
 from sensibert.io import claim_scratch
-from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
+from sensibert.models.anatomy import costs_of, grains_of, prunable_modules, removable_of
 from sensibert.models.backbones import load_backbone, load_tokenizer
 from sensibert.models.cost import count, prunable_parameters, unit_costs
 from sensibert.models.gates import fold
@@ -61,7 +61,7 @@ def scores_of(model):
     }
     units, tokens = unit_costs(model, mean_length(EXAMPLES)), mean_length(EXAMPLES)
     origin = ScoreOrigin(MadeFor("tiny-bert", task="sst2"), seed=0, tokens=tokens, epoch=1, passes=1)
-    return ScoreFile(scores, costs_of(model), grains_of(model), units, origin)
+    return ScoreFile(scores, costs_of(model), grains_of(model), units, origin, removable_of(model))
 
 
 def context(method, scratch, budget=0.5, kind="params", **changes):
@@ -308,3 +308,12 @@ def test_a_pass_of_its_own_has_its_own_penalty(tmp_path):
     expected = made.mask(scores, made.budget)
     found = prune("own_pass_mask", made).mask
     assert all(np.array_equal(keep, expected.keep[key]) for key, keep in found.keep.items())
+
+
+@pytest.mark.parametrize(("method", "remove_below"), [("iterative_sensitivity", 0.5), ("recipe", 0.25)])
+def test_a_procedure_may_remove_whole_modules(method, remove_below, tmp_path):
+    masking = MaskingParams(remove_below=remove_below)
+    found = prune(method, context(method, tmp_path, budget=0.2, masking=masking))
+    assert any(not keep.any() for keep in found.mask.keep.values())
+    assert 0.1 < found.mask.kept_fraction <= 0.2
+    assert all(np.isfinite(point.loss) for point in found.log)

@@ -65,10 +65,13 @@ def test_the_shapes_are_the_kept_heads_and_what_each_of_them_keeps():
     assert [shape.dimensions for shape in expected.values()] == [4, 1]
 
 
+def test_a_module_that_keeps_nothing_has_no_head_or_no_width():
+    keep = {ATTENTION: np.zeros((2, 3), bool), FEED_FORWARD: np.zeros((1, 4), bool)}
+    assert shapes_of(keep) == {ATTENTION: Shape(0, 3), FEED_FORWARD: Shape(1, 0)}
+
+
 def test_shapes_that_are_no_stock_layers_are_refused():
     key = ModuleKey(3, "attention")
-    with pytest.raises(MaskError, match="layer 3: the mask leaves no dimension of attention"):
-        Mask({key: np.zeros((2, 2), bool)}, {key: 1}).shapes()
     with pytest.raises(MaskError, match=r"layer 3: the kept heads of attention keep different numbers .*\[1, 2\]"):
         Mask({key: np.array([[True, True], [True, False]])}, {key: 1}).shapes()
 

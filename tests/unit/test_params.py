@@ -121,7 +121,7 @@ def test_every_method_has_its_settings():
         ("masking.budget_kind", "latency", "masking.budget_kind: a latency is measured, and differs between machines"),
         ("masking.budget_kind", "watts", "masking.budget_kind: Input should be 'params', 'macs' or 'size'"),
         ("masking.round_to", 0, "masking.round_to: Input should be greater than 0 (found 0)"),
-        ("masking.floor", 0.1, "masking.floor: unknown key; allowed: allocation, rank_by, min_keep_fraction, round_to"),
+        ("masking.floor", 0.1, "masking.floor: unknown key; allowed: allocation, rank_by, min_keep_fraction"),
         ("data.source", "web", "data.source: Input should be 'hub', 'local' or 'pydocs' (found 'web')"),
         ("data.directory", None, "data: source: local needs `directory`, the folder that holds <task>/<split>.parquet"),
         ("data.max_train", 0, "data.max_train: Input should be greater than 0 (found 0)"),

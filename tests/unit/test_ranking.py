@@ -348,3 +348,43 @@ def test_a_control_keeps_the_shapes_that_another_criterion_has_and_the_best_with
         best_of_heads = -np.sort(-values, axis=1)[:, :size].sum(axis=1)
         assert values[kept.keep[key]].sum() == pytest.approx(np.sort(best_of_heads)[-heads:].sum(), rel=1e-5)
     assert equal(Mask(best_in_shapes(scores, shapes), costs), make_mask(scores, costs, budget))
+
+
+def test_a_module_of_which_too_little_would_stay_goes_and_the_others_share_its_cost():
+    generator = np.random.default_rng(0)
+    scores = {KEY: generator.random((1, 40)) for KEY in (ModuleKey(0, "feed_forward"), ModuleKey(1, "feed_forward"))}
+    first, last = scores
+    scores[last][:, 3:] /= 1e6  # three of its dimensions count
+    costs = dict.fromkeys(scores, 10)
+    thin = make_mask(scores, costs, 0.5)
+    assert thin.keep[last].sum() == 3
+    found = make_mask(scores, costs, 0.5, removable=[last], remove_below=0.1)
+    assert found.keep[last].sum() == 0
+    assert found.keep[first].sum() == 40, "what was freed is spent"
+    assert found.kept_cost <= 0.5 * found.dense_cost
+    for options in ({"removable": [first], "remove_below": 0.1}, {"removable": [last], "remove_below": 0.05}):
+        assert np.array_equal(make_mask(scores, costs, 0.5, **options).keep[last], thin.keep[last])
+
+
+def test_removing_every_module_is_refused():
+    scores = {ModuleKey(0, "feed_forward"): np.ones((1, 10))}
+    with pytest.raises(MaskError, match=r"remove_below 0\.9 would remove every module at budget 0\.5"):
+        make_mask(scores, dict.fromkeys(scores, 1), 0.5, removable=list(scores), remove_below=0.9)
+
+
+@given(st.floats(0.1, 1), st.floats(0, 0.9), st.integers(0, 2**32 - 1))
+def test_removing_modules_keeps_the_budget(budget, remove_below, seed):
+    generator = np.random.default_rng(seed)
+    shapes = {ModuleKey(layer, group): shape for layer in range(3) for group, shape in GROUP_SHAPES.items()}
+    scores = {key: generator.random(shape) ** 6 for key, shape in shapes.items()}
+    costs = {key: 99 if key.group == "attention" else 49 for key in shapes}
+    thin = make_mask(scores, costs, budget).keep.values()
+    assume(any(keep.mean() >= remove_below for keep in thin))
+    found = make_mask(scores, costs, budget, removable=list(shapes), remove_below=remove_below)
+    assert found.kept_cost <= budget * found.dense_cost + 1e-6
+    fractions = [keep.mean() for keep in found.keep.values()]
+    assert all(fraction == 0 or fraction >= remove_below for fraction in fractions)
+    found.shapes()
+
+
+GROUP_SHAPES = {"attention": (3, 4), "feed_forward": (1, 24)}

@@ -9,12 +9,21 @@ from transformers.pytorch_utils import Conv1D
 
 from sensibert.errors import BackboneError, MaskError
 from sensibert.models import architectures
-from sensibert.models.anatomy import anatomy_of, costs_of, features, grains_of, layers_of, prunable_modules
+from sensibert.models.anatomy import (
+    GROUPS,
+    anatomy_of,
+    costs_of,
+    features,
+    grains_of,
+    layers_of,
+    prunable_modules,
+    removable_of,
+)
 from sensibert.models.architectures import ANATOMIES
 from sensibert.models.backbones import load_model
 from sensibert.models.cost import dense_skeleton, prunable_parameters
 from sensibert.models.gates import masked
-from sensibert.models.mask import Mask
+from sensibert.models.mask import Mask, ModuleKey
 from sensibert.models.slim import dense_config, keep_first_layers, slim
 from sensibert.scoring.ranking import make_mask
 
@@ -301,3 +310,23 @@ def test_the_guide_lists_every_architecture():
     text = (ROOT / "docs" / "architectures.md").read_text()
     table = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
     assert sorted(re.findall("`(.+?)`", table)) == sorted(ANATOMIES)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_module_that_keeps_nothing_is_its_bias(tiny_model, batch, examples, tmp_path, group):
+    keep = {key: np.full(module.shape, True) for key, module in prunable_modules(tiny_model).items()}
+    key = ModuleKey(1, group)
+    keep[key][:] = False
+    mask = Mask(keep, costs_of(tiny_model))
+    if key not in removable_of(tiny_model):
+        with pytest.raises(MaskError, match="the mask leaves no dimension of attention"):
+            slim(tiny_model, mask)
+        return
+    assert_same_function(tiny_model, mask, batch)
+    assert_predicted_parameters(tiny_model, mask)
+    assert_survives_saving(tiny_model, mask, batch, tmp_path)
+    assert_others_do_not_matter(tiny_model, mask, batch, examples)
+    small = slim(tiny_model, mask)
+    assert prunable_modules(small)[key].shape.dimensions == 0
+    small(**batch).loss.backward()
+    assert all(parameter.grad is not None for parameter in small.parameters() if parameter.numel())

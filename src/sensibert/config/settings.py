@@ -114,6 +114,8 @@ class RankingParams(Section):
     """How each criterion is ranked; `score` if it is not named."""
     min_keep_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of each module that is always kept (one dimension at least)."""
+    remove_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A module that would keep less than this fraction of its dimensions goes altogether, all but its bias."""
     round_to: PositiveInt = 1
     """The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays."""
     attention_weight: PositiveFloat = 1.0
@@ -125,7 +127,7 @@ class RankingParams(Section):
         Those of a control are the ones of the criterion whose shapes it has.
         """
         rank_by = self.rank_by.get(shaping_criterion(criterion), "score")
-        names = ("min_keep_fraction", "round_to", "attention_weight")
+        names = ("min_keep_fraction", "remove_below", "round_to", "attention_weight")
         own = METHODS[criterion].allocation if criterion in METHODS else None
         options = {"allocation": own or self.allocation, "rank_by": rank_by}
         return {name: getattr(self, name) for name in names} | options

@@ -50,6 +50,11 @@ class PrunableModule:
         return Shape(heads, self.shape.size if self.anatomy.keeps_head_size else 1)
 
     @property
+    def removable(self) -> bool:
+        """Whether nothing but its output bias may stay of it."""
+        return self.key.group == "feed_forward" or not (self.anatomy.keeps_heads or self.anatomy.keeps_a_head)
+
+    @property
     def input_projections(self) -> dict[InputProjection, Linear]:
         """The layers whose output rows are the dimensions."""
         return {
@@ -129,6 +134,11 @@ def costs_of(model: PreTrainedModel) -> dict[ModuleKey, int]:
 def grains_of(model: PreTrainedModel) -> dict[ModuleKey, Shape]:
     """What the kept heads and head sizes of each module must be multiples of."""
     return {key: module.grain for key, module in prunable_modules(model).items()}
+
+
+def removable_of(model: PreTrainedModel) -> list[ModuleKey]:
+    """The modules that may keep nothing."""
+    return [key for key, module in prunable_modules(model).items() if module.removable]
 
 
 def check_shapes(model: PreTrainedModel) -> None:

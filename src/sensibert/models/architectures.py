@@ -60,6 +60,8 @@ class Anatomy:
     """Its attributes that a slim layer sets: the number of heads, their size, or the product of both."""
     keeps_heads: bool = False
     """Whether every head must stay, since something that all layers share depends on their number."""
+    keeps_a_head: bool = False
+    """Whether its code cannot compute attention without any head."""
     keeps_head_size: bool = False
     """Whether a head stays whole or goes, since its dimensions are not alike (rotary positions)."""
     bias_switches: tuple[str, ...] = ()
@@ -125,6 +127,7 @@ ANATOMIES: dict[str, Anatomy] = {
         feed_forward=_BERT.feed_forward,
         head_holder="attention.self",
         attributes=_BERT.attributes,
+        keeps_a_head=True,
     ),
     "distilbert": Anatomy(
         layers="transformer.layer",
@@ -149,6 +152,7 @@ ANATOMIES: dict[str, Anatomy] = {
         ),
         head_holder="attn",
         attributes={"num_heads": "heads", "head_dim": "size", "split_size": "width"},
+        keeps_a_head=True,
     ),
     "modernbert": Anatomy(
         layers="layers",

@@ -132,13 +132,13 @@ def _check_slim_sizes(path: Path, content: Mapping[str, Any]) -> None:
             found = _shown(sizes)
             raise BackboneError(f"{path}: slim_linears.{layer}: must be a list of inputs and outputs (found {found})")
         for size in sizes:
-            _check_size(f"{path}: slim_linears.{layer}", size, 1, _LARGEST)
+            _check_size(f"{path}: slim_linears.{layer}", size, 0, _LARGEST)
     for layer, values in _by_layer(path, content, "slim_attributes", (anatomy.head_holder,)):
         if not isinstance(values, dict) or not values.keys() <= anatomy.attributes.keys():
             allowed = ", ".join(anatomy.attributes)
             raise BackboneError(f"{path}: slim_attributes.{layer}: allowed are {allowed} (found {_shown(values)})")
         for name, size in values.items():
-            _check_size(f"{path}: slim_attributes.{layer}.{name}", size, 1, _LARGEST)
+            _check_size(f"{path}: slim_attributes.{layer}.{name}", size, 0, _LARGEST)
     if "slim_layers" in content:
         for layers, count in _by_layer(path, content, "slim_layers", (anatomy.layers,)):
             _check_size(f"{path}: slim_layers.{layers}", count, 1, _MOST_LAYERS)

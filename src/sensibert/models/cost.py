@@ -79,7 +79,7 @@ def macs_costs(model: PreTrainedModel, tokens: int) -> UnitCosts:
             return counts[paths[module.layer]] - of_module(modules[module.key._replace(group="feed_forward")])
         return sum(counts[paths[linear]] for linear in module.linears)
 
-    per_dimension = {key: of_module(module) // module.shape.dimensions for key, module in modules.items()}
+    per_dimension = {key: of_module(module) // max(1, module.shape.dimensions) for key, module in modules.items()}
     return UnitCosts(per_dimension, counter.get_total_flops() // 2)
 
 

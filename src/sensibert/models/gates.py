@@ -80,8 +80,9 @@ def fold(model: PreTrainedModel, values: Modules) -> None:
 
 
 def check_fit(model: PreTrainedModel, mask: Mask) -> None:
-    """Refuse a mask whose modules do not match those of the model."""
-    expected = {key: tuple(module.shape) for key, module in prunable_modules(model).items()}
+    """Refuse a mask whose modules do not match those of the model, or that removes one which must stay."""
+    modules = prunable_modules(model)
+    expected = {key: tuple(module.shape) for key, module in modules.items()}
     found = {key: keep.shape for key, keep in mask.keep.items()}
     for key in sorted(expected.keys() | found.keys()):
         if expected.get(key) != found.get(key):
@@ -89,6 +90,8 @@ def check_fit(model: PreTrainedModel, mask: Mask) -> None:
                 f"the mask does not fit the model: layer {key.layer}, {key.group}, has shape "
                 f"{expected.get(key, 'none')} in the model and {found.get(key, 'none')} in the mask"
             )
+        if not mask.keep[key].any() and not modules[key].removable:
+            raise MaskError(f"layer {key.layer}: the mask leaves no dimension of {key.group}, which must keep one here")
 
 
 def _scale_input(linear: nn.Module, gate: Tensor) -> RemovableHandle:

@@ -144,7 +144,7 @@ def shapes_of(keep: Modules) -> dict[ModuleKey, Shape]:
     """The stock-layer shape of what each module keeps.
 
     Raises:
-        MaskError: a module keeps nothing, or its heads keep different numbers of dimensions.
+        MaskError: the heads of a module keep different numbers of dimensions.
     """
     return {key: _shape_of(of_module, key) for key, of_module in keep.items()}
 
@@ -152,8 +152,8 @@ def shapes_of(keep: Modules) -> dict[ModuleKey, Shape]:
 def _shape_of(keep: np.ndarray, key: ModuleKey) -> Shape:
     per_head = keep.sum(axis=1)
     kept = per_head[per_head > 0]
-    if kept.size == 0:
-        raise MaskError(f"layer {key.layer}: the mask leaves no dimension of {key.group}")
+    if kept.size == 0:  # of the module its output bias stays
+        return Shape(0, keep.shape[1]) if key.group == "attention" else Shape(1, 0)
     if np.ptp(kept) != 0:
         raise MaskError(
             f"layer {key.layer}: the kept heads of {key.group} keep different numbers of dimensions "

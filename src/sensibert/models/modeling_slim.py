@@ -5,6 +5,7 @@ Self-contained: `save_pretrained` puts a copy of this file beside the weights, a
 to load them with `from_pretrained(folder, trust_remote_code=True)`. Made by sensibert.
 """
 
+import warnings
 from functools import cache, wraps
 from typing import Any
 
@@ -24,8 +25,10 @@ def resize(model: Any) -> None:
         model.set_submodule(path, model.get_submodule(path)[:count])
     for path, (inputs, outputs) in model.config.slim_linears.items():
         dense = model.get_submodule(path)
-        is_conv = isinstance(dense, Conv1D)
-        slim = Conv1D(outputs, inputs) if is_conv else nn.Linear(inputs, outputs, bias=dense.bias is not None)
+        is_conv = isinstance(dense, Conv1D) and inputs > 0  # without inputs a Conv1D cannot compute
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # of a module that keeps nothing
+            slim = Conv1D(outputs, inputs) if is_conv else nn.Linear(inputs, outputs, bias=dense.bias is not None)
         model.set_submodule(path, slim)
     for path, attributes in model.config.slim_attributes.items():
         for name, value in attributes.items():

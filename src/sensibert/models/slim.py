@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,11 @@ def _select(linear: Linear, kept: Tensor, *, outputs: bool, scale: float = 1.0) 
     kept = kept.to(linear.weight.device)
     weight = linear.weight.detach().index_select(int(outputs == is_conv), kept) * scale
     inputs, width = weight.shape if is_conv else reversed(weight.shape)
-    small: Linear = Conv1D(width, inputs) if is_conv else nn.Linear(inputs, width, linear.bias is not None)
+    if is_conv and inputs == 0:  # without inputs a Conv1D cannot compute
+        is_conv, weight = False, weight.T
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # of a module that keeps nothing
+        small: Linear = Conv1D(width, inputs) if is_conv else nn.Linear(inputs, width, linear.bias is not None)
     small.weight = nn.Parameter(weight)
     if linear.bias is not None:
         bias = linear.bias.detach()

@@ -63,7 +63,8 @@ def _repair(station: Station) -> Repair:
         right += (known.T @ missing).double().cpu()
         error += float(missing.square().sum())
         square += float(wanted.square().sum())
-    ridge = RIDGE * gram.diagonal()[: station.module.shape.dimensions].mean().clamp(min=1e-12)
+    squares = gram.diagonal()[: station.module.shape.dimensions]
+    ridge = RIDGE * squares.mean().clamp(min=1e-12) if len(squares) else 0.0
     change = torch.linalg.solve(gram + ridge * torch.eye(size, dtype=torch.float64), right)
     after = error - 2 * float((change * right).sum()) + float((change * (gram @ change)).sum())
     _add(linear, change)

@@ -162,7 +162,9 @@ def mask_for(
     modules = scores.of(shaping)
     if latency is not None:
         latency.check_fit(modules)
-    ranking = Ranking(modules, _costs(scores, modules, kind, latency), grains=scores.grains, **options)
+    ranking = Ranking(
+        modules, _costs(scores, modules, kind, latency), grains=scores.grains, removable=scores.removable, **options
+    )
     match kind:
         case "size":
             keep = _cut_at_size(ranking, scores.unit(kind), budget)

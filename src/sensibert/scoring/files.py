@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class ScoreFile:
     units: dict[str, UnitCosts]
     """`macs` (of a text of mean length) and `size` (bytes of the weights file) -> what a dimension costs."""
     origin: ScoreOrigin
+    removable: list[ModuleKey] = field(default_factory=list)
+    """The modules that may keep nothing."""
 
     def passes_of(self, criterion: str) -> Passes:
         """What the scores of one criterion took, in passes over the training data: 0 if it reads no data."""
@@ -80,7 +82,13 @@ def write_scores(path: Path, content: ScoreFile) -> None:
     units = {
         name: {"per_dimension": named(unit.per_dimension), "dense": unit.dense} for name, unit in content.units.items()
     }
-    metadata = {"costs": named(content.costs), "grains": grains, "units": units, "about": asdict(content.origin)}
+    metadata = {
+        "costs": named(content.costs),
+        "grains": grains,
+        "removable": [str(key) for key in content.removable],
+        "units": units,
+        "about": asdict(content.origin),
+    }
     write_arrays(path, tensors, metadata)
 
 
@@ -102,6 +110,7 @@ def read_scores(path: Path) -> ScoreFile:
             name: UnitCosts(by_module(unit["per_dimension"]), int(unit["dense"]))
             for name, unit in metadata["units"].items()
         }
+        removable = [ModuleKey.parse(key) for key in metadata.get("removable", [])]
         origin = parse_record(metadata["about"], ScoreOrigin)
     ordered = {criterion: dict(sorted(modules.items())) for criterion, modules in scores.items()}
-    return ScoreFile(ordered, costs, dict(sorted(grains.items())), units, origin)
+    return ScoreFile(ordered, costs, dict(sorted(grains.items())), units, origin, removable)

@@ -12,7 +12,7 @@ threshold". What is left of the budget is then filled step by step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -37,7 +37,7 @@ class _Module:
         self.cost = cost
         self.weight = weight
         self.grain = grain
-        self.least = max(1, int(np.ceil(np.round(min_keep_fraction * scores.size, 6))))
+        self.least = min(scores.size, max(1, int(np.ceil(np.round(min_keep_fraction * scores.size, 6)))))
         self.largest = Shape(*scores.shape)
         # A stable sort of the negated scores breaks ties by position, the same way every time.
         self.order = np.argsort(-scores, axis=1, kind="stable")
@@ -54,7 +54,7 @@ class _Module:
 
     def value_of(self, shape: Shape) -> int:
         """The best total score that a shape can keep."""
-        return self.value[shape.heads - 1][shape.size - 1]
+        return self.value[shape.heads - 1][shape.size - 1] if shape.dimensions else 0
 
     def gain(self, old: Shape, new: Shape) -> float:
         """Score that a step gains per dimension, or per unit of cost."""
@@ -92,6 +92,8 @@ class _Module:
     def mask(self, shape: Shape) -> np.ndarray:
         """True at the dimensions that `shape` keeps."""
         keep = np.zeros(self.order.shape, dtype=bool)
+        if shape.dimensions == 0:
+            return keep
         for head in self.head_order[: shape.heads, shape.size - 1]:
             keep[head, self.order[head, : shape.size]] = True
         return keep
@@ -125,7 +127,7 @@ def check_budget(budget: float) -> None:
 
 def rounded(grain: Shape, size: int, round_to: int) -> Shape:
     """The grain whose sizes are multiples of `round_to` too; a module too small for that keeps its whole `size`."""
-    return Shape(grain.heads, min(math.lcm(grain.size, round_to), size))
+    return Shape(grain.heads, max(1, min(math.lcm(grain.size, round_to), size)))
 
 
 _POOL_OF: dict[str, Callable[[ModuleKey], object]] = {
@@ -149,6 +151,9 @@ class Ranking:
             feed-forward with feed-forward) or `per_layer` (within a layer). Each pool gets its share of the budget.
         rank_by: `score`, or `score_per_parameter` (score divided by the dimension's cost).
         min_keep_fraction: Fraction of each module that always stays; at least one dimension does.
+        removable: The modules that may keep nothing.
+        remove_below: One of these that would keep less than this fraction of its dimensions goes altogether, and the
+            others share what that frees.
         round_to: The kept size of a head, and of a feed-forward module, is a multiple of this, or all of it stays.
         attention_weight: Factor of the attention scores, to shift the balance between the groups.
 
@@ -165,6 +170,8 @@ class Ranking:
         allocation: str = "global",
         rank_by: str = "score",
         min_keep_fraction: float = 0.0,
+        removable: Collection[ModuleKey] = (),
+        remove_below: float = 0.0,
         round_to: int = 1,
         attention_weight: float = 1.0,
     ) -> None:
@@ -189,6 +196,8 @@ class Ranking:
                 values, costs[key], weight, min_keep_fraction, grain
             )
         self._pools = [_Pool(modules) for modules in pools.values()]
+        self._removable = frozenset(removable)
+        self._remove_below = remove_below
 
     @property
     def least_budget(self) -> float:
@@ -209,9 +218,21 @@ class Ranking:
         check_budget(budget)
         keep: Modules = {}
         for pool in self._pools:
-            for key, shape in pool.shapes_within(budget).items():
+            for key, shape in self._shapes(pool, budget).items():
                 keep[key] = pool.modules[key].mask(shape)
         return dict(sorted(keep.items()))
+
+    def _shapes(self, pool: _Pool, budget: float) -> dict[ModuleKey, Shape]:
+        """The best shapes of a pool, without the modules of which too little would stay."""
+        shapes = pool.shapes_within(budget)
+        gone = {
+            key: shape._replace(heads=0)
+            for key, shape in shapes.items()
+            if key in self._removable and shape.dimensions < self._remove_below * pool.modules[key].largest.dimensions
+        }
+        if len(gone) == len(shapes):
+            raise MaskError(f"remove_below {self._remove_below} would remove every module at budget {budget}")
+        return pool.filled(shapes | gone, budget, without=gone) if gone else shapes
 
 
 def best_in_shapes(scores: Modules, shapes: dict[ModuleKey, Shape]) -> Modules:
@@ -224,7 +245,8 @@ def best_in_shapes(scores: Modules, shapes: dict[ModuleKey, Shape]) -> Modules:
 
 def _as_integers(scores: Modules) -> Modules:
     """The scores on one common scale of `SCORE_BITS` bits."""
-    _, exponent = np.frexp(max(float(np.abs(values).max()) for values in scores.values()))
+    # A module of which an earlier round left nothing has no scores.
+    _, exponent = np.frexp(max(float(np.abs(values).max(initial=0)) for values in scores.values()))
     scaled = {key: np.ldexp(values.astype(np.float64), SCORE_BITS - exponent) for key, values in scores.items()}
     return {key: np.rint(values).astype(np.int64) for key, values in scaled.items()}
 
@@ -251,7 +273,7 @@ class _Pool:
     def shapes_within(self, budget: float) -> dict[ModuleKey, Shape]:
         """The best shapes whose cost fits the budget."""
         modules = self.modules
-        limit = math.floor(Fraction(budget).limit_denominator(BUDGET_DENOMINATOR) * self.dense)
+        limit = self._limit(budget)
         if self.least > limit:
             names = sorted({f"layer {key.layer}" for key in modules}) if len(modules) < 3 else ["the model"]
             raise MaskError(
@@ -267,6 +289,18 @@ class _Pool:
             left -= price
             shapes[key] = shape
         return _fill(modules, shapes, left)
+
+    def filled(
+        self, shapes: dict[ModuleKey, Shape], budget: float, without: Collection[ModuleKey]
+    ) -> dict[ModuleKey, Shape]:
+        """Larger shapes that spend what shapes leave of a budget, all but some modules."""
+        left = self._limit(budget) - sum(self.modules[key].price_of(shape) for key, shape in shapes.items())
+        growing = {key: module for key, module in self.modules.items() if key not in without}
+        return shapes | _fill(growing, {key: shapes[key] for key in growing}, left)
+
+    def _limit(self, budget: float) -> int:
+        """The cost that a budget allows."""
+        return math.floor(Fraction(budget).limit_denominator(BUDGET_DENOMINATOR) * self.dense)
 
 
 def _fill(modules: dict[ModuleKey, _Module], shapes: dict[ModuleKey, Shape], left: int) -> dict[ModuleKey, Shape]:

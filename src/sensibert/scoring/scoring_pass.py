@@ -21,7 +21,7 @@ from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import Precision, ScoringParams
 from sensibert.data.encoding import Example, draw, mean_length, training_batches
 from sensibert.errors import DivergedError
-from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
+from sensibert.models.anatomy import costs_of, grains_of, prunable_modules, removable_of
 from sensibert.models.cost import unit_costs
 from sensibert.models.gates import gated
 from sensibert.models.mask import MadeFor, ModuleKey, Modules
@@ -66,6 +66,7 @@ def score(
     sample = draw(examples, settings.max_samples, seed) if settings.max_samples else examples
     tokens = mean_length(examples)
     costs, grains, units = costs_of(model), grains_of(model), unit_costs(model, tokens)
+    removable = removable_of(model)
     make_deterministic(seed)
     keep_for_reuse()
     watching = _watching(model, criteria, seed)
@@ -76,7 +77,7 @@ def score(
         found = {name: {key: of_module.scores() for key, of_module in by.items()} for name, by in watching.items()}
         _refuse_divergence(found, settings)
         origin = ScoreOrigin(made_for, seed, tokens, epoch, epoch * len(sample) / len(examples))
-        yield ScoreFile(found, costs, grains, units, origin)
+        yield ScoreFile(found, costs, grains, units, origin, removable)
 
 
 def score_subject(

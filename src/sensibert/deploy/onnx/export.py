@@ -40,6 +40,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.data.encoding import Example, evaluation_batches
 from sensibert.data.tasks import Task
 from sensibert.deploy.onnx import onnx_predict
+from sensibert.deploy.onnx.simplify import remove_empty_products
 from sensibert.errors import ExportError
 from sensibert.evaluation.evaluate import metrics_of, predict
 from sensibert.io import mark, replacing, write_json
@@ -195,6 +196,7 @@ def to_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], file: Path) ->
         assert program is not None
         # The metadata quotes the source code with its paths: useless elsewhere, and different on each machine.
         ClearMetadataAndDocStringPass()(program.model)
+        remove_empty_products(program.model)
         proto = program.model_proto
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
