@@ -13,6 +13,7 @@ from sensibert.config.method_settings import (
     MethodParams,
     OwnPassParams,
     RecipeParams,
+    RepairParams,
 )
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
@@ -36,6 +37,8 @@ TOKENIZER = load_tokenizer("tiny-bert")
 EXAMPLES = [{"input_ids": [2, 10 + row % 2, 20 + row % 5, 3], "labels": row % 2} for row in range(32)]
 SETTINGS = {
     "kwon": KwonParams(samples=16, batch_size=8),
+    "repaired_magnitude": RepairParams(learning_rate=1e-3, repair_samples=16),
+    "repaired_sensitivity": RepairParams(learning_rate=1e-3, repair_samples=16),
     "iterative_magnitude": IterativeParams(learning_rate=1e-3, rounds=2),
     "iterative_sensitivity": IterativeParams(learning_rate=1e-3, rounds=3),
     "longer_magnitude": MethodParams(learning_rate=1e-3),
@@ -91,7 +94,7 @@ OF_EACH_KIND = [(method, "params") for method in names("procedure")]
 OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
 ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "recipe", "first_layers"]
 WARM = ("warm_magnitude", "warm_sensitivity")
-FREE = ("iterative_magnitude", "longer_magnitude", "first_layers")
+FREE = ("repaired_magnitude", "iterative_magnitude", "longer_magnitude", "first_layers")
 """The others differ in the criterion alone."""
 
 

@@ -219,7 +219,7 @@ def test_deployed_models_are_exported_and_timed(tree):
 
 
 def test_the_grid_grows_and_shrinks(tree):
-    nothing = {"tasks": [], "criteria": [], "tuning": [], "seeds": []}
+    nothing = {"tasks": [], "criteria": [], "pruning": [], "tuning": [], "seeds": []}
     tree.set_params(budgets=[0.5, 0.33], pruning=[], deployment=nothing)
     added = {f"{stage}@sst2-{method}-0.33-0" for stage in ("mask", "finetune", "evaluate") for method in METHODS}
     added |= {f"transfer@sst2-{method}-0.33-0-mrpc" for method in METHODS}

@@ -81,6 +81,13 @@ class OwnPassParams(MethodParams):
     """Weight of the L1 penalty on the masks."""
 
 
+class RepairParams(MethodParams):
+    """A repair at the cut."""
+
+    repair_samples: PositiveInt = 512
+    """Training examples by which the output projections are solved anew."""
+
+
 class IterativeParams(MethodParams):
     """Iterative pruning."""
 

@@ -18,6 +18,7 @@ from sensibert.config.method_settings import (
     MethodParams,
     OwnPassParams,
     RecipeParams,
+    RepairParams,
     SptParams,
     SurgicalParams,
 )
@@ -103,6 +104,11 @@ def _warm(criterion: str) -> Method:
     return Method(name, "procedure", path, f"warm {criterion}", criterion=criterion, scores_itself=True)
 
 
+def _repaired(criterion: str) -> Method:
+    name, path = f"repaired_{criterion}", "pruning.repaired:prune"
+    return Method(name, "procedure", path, f"repaired {criterion}", RepairParams, criterion)
+
+
 def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
     return Method(name, "tuning", f"tuning.methods.{name}:attach", title, settings, trains_biases=trains_biases)
 
@@ -151,6 +157,8 @@ _ROWS = (
     ),
     Method("first_layers", "procedure", "pruning.first_layers:prune", "first layers"),
     Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
+    _repaired("magnitude"),
+    _repaired("sensitivity"),
     _iterative("magnitude"),
     _iterative("sensitivity"),
     _distilled("magnitude"),

@@ -12,17 +12,15 @@ from transformers import PreTrainedModel
 
 from sensibert.compute.hardware import keep_for_reuse
 from sensibert.config.method_settings import DistillationParams
-from sensibert.data.encoding import draw, evaluation_batches
+from sensibert.data.encoding import draw
 from sensibert.evaluation.evaluate import predict
 from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
 from sensibert.pruning.base import Pruned, PruningContext
-from sensibert.pruning.repair import repair
+from sensibert.pruning.repair import repaired
 from sensibert.scoring.files import ScoreFile
 from sensibert.scoring.scoring_pass import score
 from sensibert.training.cell import train_cell
-
-_BATCH_SIZE = 32
 
 
 def prune(context: PruningContext) -> Pruned:
@@ -36,7 +34,8 @@ def prune(context: PruningContext) -> Pruned:
     dense = teacher if settings.start == "tuned" else context.new_model().eval()
     model, chosen = slim(dense, mask), {}
     if settings.repair_samples:
-        chosen = {"reconstruction_error": _repaired(dense, model, settings.repair_samples, context)}
+        sample = draw(context.examples, settings.repair_samples, context.seed)
+        chosen = {"reconstruction_error": repaired(dense, model, sample, context.tokenizer)}
     # Once, not in every epoch: the teacher has no dropout, so its logits do not change.
     logits = predict(teacher, context.examples, context.tokenizer).tolist()
     examples = [{**example, "teacher_logits": of} for example, of in zip(context.examples, logits, strict=True)]
@@ -73,18 +72,3 @@ def _scores_of(teacher: PreTrainedModel, context: PruningContext) -> ScoreFile:
         made_for=context.scores.origin.made_for,
     )
     return scores
-
-
-def _repaired(
-    dense: PreTrainedModel, model: PreTrainedModel, samples: int, context: PruningContext
-) -> dict[str, dict[str, float]]:
-    """Repair the model in place; what is recorded of it."""
-    model.eval()
-    batches = [
-        {name: values.to(model.device) for name, values in batch.items()}
-        for _, batch in evaluation_batches(
-            draw(context.examples, samples, context.seed), context.tokenizer, _BATCH_SIZE
-        )
-    ]
-    found = repair(dense, model, batches)
-    return {str(key): {"before": of.before, "after": of.after} for key, of in found.items()}

@@ -13,15 +13,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.settings import Precision
+from sensibert.data.encoding import Example, evaluation_batches
 from sensibert.models.anatomy import Linear, weight_by_output
 from sensibert.models.mask import ModuleKey
 from sensibert.pruning.layerwise import Station, stations
 
 RIDGE = 0.01
 """Weight of the change of W, as a part of the mean square of the inputs: what the sample does not determine stays."""
+
+
+_BATCH_SIZE = 32
 
 
 class Repair(NamedTuple):
@@ -47,6 +51,19 @@ def repair(
         precision: Number format of the matrix products.
     """
     return {station.key: _repair(station) for station in stations(dense, small, batches, precision, title="repairing")}
+
+
+def repaired(
+    dense: PreTrainedModel, small: PreTrainedModel, sample: list[Example], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, dict[str, float]]:
+    """Repair a slim model, in place, with a sample of training examples; what is worth recording, JSON-ready."""
+    dense.eval()
+    small.eval()
+    batches = [
+        {name: values.to(small.device) for name, values in batch.items()}
+        for _, batch in evaluation_batches(sample, tokenizer, _BATCH_SIZE)
+    ]
+    return {str(key): found._asdict() for key, found in repair(dense, small, batches).items()}
 
 
 def _repair(station: Station) -> Repair:
