@@ -125,7 +125,7 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
         "kwon": 2.0,
         "iterative_sensitivity": 3,
         **dict.fromkeys(FREE, 0),
-        **dict.fromkeys(("own_pass_mask", *WARM), 1),
+        **dict.fromkeys(("own_pass_mask", "repaired_sensitivity", *WARM), 1),
     }
     assert found.extra_passes == expected.get(method, 1.5 + (method in ("distilled_sensitivity", "recipe")))
     assert [point.step for point in found.log] == sorted({point.step for point in found.log})
