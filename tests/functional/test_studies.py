@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from studies import dev_grid
+from studies.summary import summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,3 +42,25 @@ def test_a_study_computes_what_is_not_there_yet(glue_data, tmp_path, monkeypatch
     # The same settings give the same row, and a row that is there is not computed again.
     assert table["dev"][0] == table["dev"][3]
     assert half.count("\n") == capsys.readouterr().out.count("\n") == 3
+
+
+def test_a_summary_compares_ideas_at_their_best_rates_seed_by_seed():
+    values = {
+        ("plain", 1e-4): [50, 52],
+        ("plain", 2e-4): [60, 62],
+        ("better", 1e-4): [63, 64],
+        ("better", 2e-4): [1, 2],
+    }
+    rows = pd.DataFrame(
+        [
+            {"variant": f"{idea}; rate {rate}", "task": "sst2", "method": "full", "budget": 1.0}
+            | {"seed": seed, "learning_rate": rate, "dev": float(value)}
+            for (idea, rate), of in values.items()
+            for seed, value in enumerate(of)
+        ]
+    )
+    table = summary(rows, versus="plain").set_index("Idea")
+    assert table["Rate"].to_dict() == {"plain": "0.0002", "better": "0.0001"}
+    assert table.loc["plain", "Dev"] == "61.0 ± 1.4"
+    # Differences 3 and 2: 2.5, and t(0.975, 1) = 12.706 standard errors of 0.5.
+    assert table.loc["better", "vs plain"] == "+2.5 [-3.9, +8.9]"
