@@ -33,7 +33,7 @@ from sensibert.config.settings import (
     Seed,
     TrainingParams,
 )
-from sensibert.data.encoding import encode, mean_length
+from sensibert.data.encoding import encode, hash_rows, mean_length
 from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
@@ -411,9 +411,7 @@ def _files_hash(folder: Path) -> str:
 def _data_hash(dataset: DatasetDict) -> str:
     digest = hashlib.sha256()
     for split in sorted(dataset):
-        rows = dataset[split].to_pandas()
-        digest.update(f"{split} {list(rows.columns)}".encode())
-        digest.update(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+        digest.update(f"{split} {hash_rows(dataset[split])}".encode())
     return digest.hexdigest()
 
 

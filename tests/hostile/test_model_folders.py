@@ -83,7 +83,7 @@ CONFIGS = dict(sizes_that_are_none()) | {
         "slim_linears: a slim model must say here how its layers differ",
     ),
     "slim of another type": ({"model_type": "slim_evil"}, "model_type: must be one of slim_bert, "),
-    "slim, negative": (slim({QUERY: [-1, 3]}), f"slim_linears.{QUERY}: must be a whole number from 1"),
+    "slim, negative": (slim({QUERY: [-1, 3]}), f"slim_linears.{QUERY}: must be a whole number from 0"),
     "slim, huge": (slim({QUERY: [10**7, 10**7]}), "its sizes are not those of the weights"),
     "slim, no layers": (
         slim() | {"slim_layers": {"bert.encoder.layer": 0}},
@@ -106,7 +106,11 @@ CONFIGS = dict(sizes_that_are_none()) | {
         slim({}, {HOLDER: {"num_attention_heads": "x"}}),
         "num_attention_heads: must be a whole number",
     ),
-    "slim heads, none": (slim({}, {HOLDER: {"num_attention_heads": 0}}), "num_attention_heads: must be a whole number"),
+    "slim heads, none": (slim({}, {HOLDER: {"num_attention_heads": 0}}), "sizes that do not fit each other"),
+    "slim heads of no size": (
+        slim({}, {HOLDER: {"attention_head_size": 0}}),
+        "attention_head_size: must be a whole number from 1",
+    ),
     "slim heads that do not fit": (
         slim({}, {HOLDER: {"num_attention_heads": 3}}),
         "layer 0, attention, sizes that do not",

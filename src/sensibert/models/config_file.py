@@ -138,7 +138,8 @@ def _check_slim_sizes(path: Path, content: Mapping[str, Any]) -> None:
             allowed = ", ".join(anatomy.attributes)
             raise BackboneError(f"{path}: slim_attributes.{layer}: allowed are {allowed} (found {_shown(values)})")
         for name, size in values.items():
-            _check_size(f"{path}: slim_attributes.{layer}.{name}", size, 0, _LARGEST)
+            least = 1 if anatomy.attributes[name] == "size" else 0  # a module that keeps nothing has no heads
+            _check_size(f"{path}: slim_attributes.{layer}.{name}", size, least, _LARGEST)
     if "slim_layers" in content:
         for layers, count in _by_layer(path, content, "slim_layers", (anatomy.layers,)):
             _check_size(f"{path}: slim_layers.{layers}", count, 1, _MOST_LAYERS)

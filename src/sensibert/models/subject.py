@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import pandas as pd
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device
 from sensibert.config.settings import ModelParams
-from sensibert.data.encoding import Example, encode
+from sensibert.data.encoding import Example, encode, hash_rows
 from sensibert.data.tasks import Task
 from sensibert.models.anatomy import hash_weights
 from sensibert.models.backbones import check_length, load_backbone, load_tokenizer
@@ -55,7 +53,7 @@ class Subject:
     def made_for(self, model: PreTrainedModel) -> MadeFor:
         """What scores of a new model are made for; its weights must not have been trained since."""
         names = self.task.name, list(self.task.label_names)
-        return MadeFor(self.settings.backbone, hash_weights(model), *names, _hash_rows(self.dataset["train"]))
+        return MadeFor(self.settings.backbone, hash_weights(model), *names, hash_rows(self.dataset["train"]))
 
     def new_model(self, seed: int) -> PreTrainedModel:
         """The backbone on the best device, with a classifier that the seed draws."""
@@ -64,10 +62,3 @@ class Subject:
         model = load_backbone(*given, pooling=self.settings.pooling, trust_remote_code=trust)
         check_length(model.config, self.settings.max_length)
         return model.to(best_device())  # type: ignore[arg-type]
-
-
-def _hash_rows(rows: Dataset) -> str:
-    table = rows.to_pandas()
-    digest = hashlib.sha256(repr(list(table.columns)).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
