@@ -4,6 +4,9 @@ PYTHON ?= python3.11
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 
+# So that no worker is left alone with a long file at the end.
+LONGEST_FIRST := $(addprefix tests/,pipeline chaos functional hostile unit)
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,7 +27,7 @@ repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, an
 	@$(BIN)/sensibert show
 
 test: $(VENV)/.for-development ## Run the whole test suite; PYTEST_ARGS chooses, such as PYTEST_ARGS='-k slim'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.for-development ## Run tests/unit alone: pure, in about a minute
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
