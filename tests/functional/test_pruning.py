@@ -269,7 +269,7 @@ def test_the_weights_of_the_teacher_are_what_is_cut_if_the_student_starts_there(
         assert torch.allclose(parameter, cut.get_parameter(name), atol=1e-6)
 
 
-def test_the_recipe_cuts_the_tuned_model_by_its_own_scores_and_repairs_it(tmp_path):
+def test_the_recipe_cuts_the_tuned_model_and_repairs_it(tmp_path):
     gentle = RecipeParams(learning_rate=1e-9, repair_samples=32)
     found = prune("recipe", context("recipe", tmp_path, settings=gentle))
     teacher, ids = new_model(seed=1).eval(), torch.tensor([[2, 10, 20, 3]])
@@ -277,17 +277,24 @@ def test_the_recipe_cuts_the_tuned_model_by_its_own_scores_and_repairs_it(tmp_pa
     with torch.no_grad():
         wanted = teacher(ids).logits
         assert (found.model.eval()(ids).logits - wanted).abs().max() < (cut(ids).logits - wanted).abs().max()
-    by_pretrained_scores = prune("distilled_sensitivity", context("distilled_sensitivity", tmp_path)).mask
-    assert any(not np.array_equal(keep, by_pretrained_scores.keep[key]) for key, keep in found.mask.keep.items())
     errors = found.chosen["reconstruction_error"].values()
     assert all(error["after"] <= error["before"] + 1e-9 for error in errors)
     assert any(error["after"] < 0.5 * error["before"] for error in errors)
 
 
+def test_a_student_may_be_cut_by_the_scores_of_its_teacher(tmp_path):
+    settings = DistillationParams(learning_rate=1e-3, scores="tuned")
+    of_teacher = prune("distilled_sensitivity", context("distilled_sensitivity", tmp_path, settings=settings))
+    of_pass = prune("distilled_sensitivity", context("distilled_sensitivity", tmp_path))
+    assert any(not np.array_equal(keep, of_pass.mask.keep[key]) for key, keep in of_teacher.mask.keep.items())
+    assert of_teacher.extra_passes == of_pass.extra_passes == 2.5
+
+
 def test_scoring_the_teacher_leaves_it_as_it_is(tmp_path):
     teacher = new_model(seed=1)
     before = copy.deepcopy(teacher.state_dict())
-    prune("recipe", context("recipe", tmp_path, tuned_model=lambda: teacher))
+    settings = RecipeParams(learning_rate=1e-3, scores="tuned")
+    prune("recipe", context("recipe", tmp_path, tuned_model=lambda: teacher, settings=settings))
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert all(parameter.requires_grad for parameter in teacher.parameters())
 

@@ -112,11 +112,9 @@ class DistillationParams(MethodParams):
 
 
 class RecipeParams(DistillationParams):
-    """The recipe that the studies found (docs/recipe.md): cut the tuned model, repair it, learn from it."""
+    """The recipe that the studies found (docs/recipe.md): cut the tuned model, repair it, learn from its answers."""
 
-    hidden_weight: Annotated[float, Field(ge=0)] = 10.0
-    start: Literal["tuned"] = "tuned"
-    scores: Literal["tuned"] = "tuned"
+    start: Literal["pretrained", "tuned"] = "tuned"
     repair_samples: NonNegativeInt = 512
 
 

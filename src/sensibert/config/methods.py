@@ -171,7 +171,6 @@ _ROWS = (
         RecipeParams,
         "sensitivity",
         starts_tuned=True,
-        scores_itself=True,
     ),
     _tuning("full", "full"),
     _tuning("head_only", "head only"),

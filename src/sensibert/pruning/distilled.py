@@ -1,7 +1,7 @@
 """One-shot pruning whose fine-tuning also learns from the fully fine-tuned dense model: `training.distillation`.
 
 The settings say what is cut and how it is mended: the pre-trained or the tuned weights, by the scores of the one or of
-the other, with or without a repair of the output projections. `recipe` is this procedure with all of them on.
+the other, with or without a repair of the output projections. `recipe` is this procedure with what helped.
 """
 
 from __future__ import annotations
