@@ -1,7 +1,7 @@
 """The work of one command: turn a backbone and labelled texts into a small model with its evidence.
 
-The flow is that of the pipeline: score, mask, slim, fine-tune, evaluate. The output of each step is kept in a work
-folder next to the result, so that a run that was killed resumes where it was.
+The flow is that of the pipeline: score, mask, tune the dense model, slim it, fine-tune, evaluate. The output of each
+step is kept in a work folder next to the result, so that a run that was killed resumes where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import DENSE_BUDGET, Cell
-from sensibert.config.method_settings import MethodParams
+from sensibert.config.method_settings import MethodParams, RecipeParams
 from sensibert.config.section import Section
 from sensibert.config.settings import (
     Budget,
@@ -33,7 +33,7 @@ from sensibert.config.settings import (
     Seed,
     TrainingParams,
 )
-from sensibert.data.encoding import encode, hash_rows, mean_length
+from sensibert.data.encoding import draw, encode, hash_rows, mean_length
 from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
@@ -55,8 +55,11 @@ from sensibert.io import (
 from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask, write_mask
+from sensibert.models.slim import slim
 from sensibert.models.subject import Subject
 from sensibert.places import mark_of
+from sensibert.pruning.distilled import passes_of, taught
+from sensibert.pruning.repair import repaired
 from sensibert.report.card import write_card
 from sensibert.results import Evidence, History, Result
 from sensibert.scoring.budgets import mask_for
@@ -77,6 +80,9 @@ class Recipe(Section):
     budget: Budget
     budget_kind: Literal["params", "macs", "size", "latency"] = "params"
     criterion: CriterionName = "sensitivity"
+    method: Literal["recipe", "one_shot"] = "recipe"
+    """`recipe` cuts the tuned dense model, repairs the cut and learns from that model too (docs/recipe.md); `one_shot`
+    cuts the pre-trained model and fine-tunes it, as Sensi-BERT does."""
     scoring: ScoringParams = ScoringParams()
     ranking: RankingParams = RankingParams()
     training: TrainingParams = TrainingParams()
@@ -84,7 +90,7 @@ class Recipe(Section):
     baseline: Literal["auto", "tune", "given", "none"] = "auto"
     """What the result is compared with: the dense model fine-tuned on the same data, the dense model as it was
     given, or the size and speed of the dense model alone. `auto` takes it as given if it already is a classifier
-    of these labels, and tunes it otherwise."""
+    of these labels, and tunes it otherwise; so does `recipe`, which needs a tuned one, if nothing is compared."""
     trim_vocabulary: bool = False
     seed: Annotated[Seed, Field()] = 0
     any_origin: bool = False
@@ -241,16 +247,20 @@ class _Job:
         trimmed_bytes = 4 * report.parameters_removed
         return min(1.0, recipe.budget + trimmed_bytes / scores.unit("size").dense)
 
-    def slim_model(self, mask: Mask) -> _Model:
+    def slim_model(self, mask: Mask, dense: _Model) -> _Model:
         """The model without what the mask drops, fine-tuned."""
-        return self._kept("slim", lambda: self._tune("slim", mask))
+        if self.recipe.method == "one_shot":
+            return self._kept("slim", lambda: self._tune("slim", mask))
+        return self._kept("slim", lambda: self._taught(mask, dense))
 
     def dense_model(self) -> _Model:
-        """What the slim model is compared with."""
+        """What the slim model is compared with, and by the recipe is cut from."""
         wish, backbone = self.recipe.baseline, self.recipe.model.backbone
         if wish == "given" and not classifies(backbone, self.subject.task):
             labels = ", ".join(self.subject.task.label_names) or "a real number"
             raise BackboneError(f"--baseline given: {backbone!r} does not classify {labels} yet; give tune or none")
+        if wish == "none" and self.recipe.method == "recipe":
+            wish = "auto"
         tuned = wish == "tune" or (wish == "auto" and not classifies(backbone, self.subject.task))
         return self._kept("dense", lambda: self._tune("dense") if tuned else self._as_given())
 
@@ -303,6 +313,20 @@ class _Job:
         )
         return trained.model, trained.training.history
 
+    def _taught(self, mask: Mask, dense: _Model) -> tuple[PreTrainedModel, History]:
+        """The slim model of the recipe: cut from the dense one, repaired, and fine-tuned with it as the teacher."""
+        recipe, subject = self.recipe, self.subject
+        self.say("fine-tune: the slim model, which was cut from the dense one and learns from it")
+        settings, seed = RecipeParams(learning_rate=recipe.learning_rate), recipe.seed
+        teacher = dense.model.eval()
+        model = slim(teacher, mask)
+        repaired(teacher, model, draw(subject.train, settings.repair_samples, seed), subject.tokenizer)
+        given = model, teacher, subject.train, subject.tokenizer, recipe.training, settings
+        trained = taught(*given, seed=seed, checkpoints=self.work / "slim-checkpoints")
+        before = dense.history.log[-1].epoch if dense.history.log else 0  # the dense model may be as it was given
+        passes = passes_of(mask) + round(before, 4)
+        return trained.model, replace(trained.training.history, stored_parameters=count(model), extra_passes=passes)
+
     def _as_given(self) -> tuple[PreTrainedModel, History]:
         model = self.subject.new_model(self.recipe.seed)
         tokens = mean_length(self.subject.train)
@@ -327,8 +351,8 @@ def _compressed(
             scores = scores or job.scores()
             mask = job.mask(scores)
         say(f"mask: keeps {mask.kept_fraction:.1%} of the prunable parameters")
-        small = job.slim_model(mask if here else _paid_elsewhere(mask))
         dense = job.dense_model()
+        small = job.slim_model(mask if here else _paid_elsewhere(mask), dense)
         before, _ = job.result(dense, "full", DENSE_BUDGET, judged=recipe.baseline != "none")
         after, predictions = job.result(small, recipe.criterion, recipe.budget)
         vocabulary = None

@@ -197,12 +197,13 @@ def compress_with(reviews, tmp_path_factory):
 
     def run_with(max_samples=None, **given):
         recipe = Recipe(
-            model=ModelParams(backbone="tiny-bert", max_length=32),
+            model=ModelParams(backbone=given.pop("backbone", "tiny-bert"), max_length=32),
             any_origin=True,
             budget=0.4,
             scoring=ScoringParams(batch_size=8, max_samples=max_samples),
             training=TrainingParams(epochs=0.2, batch_size=8, precision="fp32", min_steps=0),
             baseline=given.pop("baseline", "none"),
+            method=given.pop("method", "one_shot"),
         )
         out = tmp_path_factory.mktemp("evidence") / "small"
         return compress_model(*data, recipe, out, say=lambda _: None, **given), out
@@ -220,10 +221,25 @@ def test_a_sample_of_the_texts_is_a_part_of_a_pass_and_the_dense_model_takes_non
     assert read_record(out / "evidence" / "report.json", Evidence) == evidence
 
 
+@pytest.mark.parametrize("baseline", ["tune", "none"])
+def test_the_recipe_cuts_the_dense_model_whether_or_not_it_is_compared_with(baseline, compress_with):
+    evidence, _ = compress_with(baseline=baseline, method="recipe")
+    assert evidence.after.cost.extra_passes == 1 + 0.2
+    assert bool(evidence.before.metrics) == (baseline == "tune")
+    assert evidence.before.cost.prunable_kept == 1
+    assert evidence.recipe["method"] == "recipe"
+
+
+def test_the_recipe_starts_from_a_model_that_was_given(compressed, compress_with):
+    evidence, _ = compress_with(baseline="auto", method="recipe", backbone=str(compressed[0]))
+    assert evidence.after.cost.extra_passes == 1, "the model was not tuned again"
+
+
 def test_scores_or_a_mask_from_elsewhere_take_no_pass(compressed, compress_with):
     folder = compressed[0] / "evidence"
     report = read_json(folder / "report.json")
-    assert (report["before"]["cost"]["extra_passes"], report["after"]["cost"]["extra_passes"]) == (0, 1)
+    # A pass to score, and one to tune the dense model that the recipe cuts.
+    assert (report["before"]["cost"]["extra_passes"], report["after"]["cost"]["extra_passes"]) == (0, 2)
     scores, mask = read_scores(folder / "scores.safetensors"), read_mask(folder / "mask.safetensors")
     assert mask.origin.scoring_passes == 1
     for given in ({"scores": scores}, {"mask": mask}):

@@ -125,6 +125,15 @@ def compress(
     text_pair: TextPairColumn = None,
     budget_kind: BudgetKind = "params",
     criterion: Criterion = "sensitivity",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="recipe|one_shot",
+            help="recipe cuts the tuned dense model, repairs the cut and learns from that model; one_shot cuts the "
+            "pre-trained model and fine-tunes it, as Sensi-BERT does.",
+        ),
+    ] = "recipe",
     trim_vocabulary: Annotated[
         bool, typer.Option("--trim-vocabulary", help="Keep only the tokens that the training texts need.")
     ] = False,
@@ -191,6 +200,7 @@ def compress(
         "budget": budget,
         "budget_kind": budget_kind,
         "criterion": criterion,
+        "method": method,
         "scoring": {"batch_size": batch_size},
         "ranking": {"round_to": round_to},
         "training": {"batch_size": batch_size, "precision": precision} | _epochs(epochs),

@@ -7,12 +7,14 @@ the other, with or without a repair of the output projections. `recipe` is this 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import keep_for_reuse
 from sensibert.config.method_settings import DistillationParams
-from sensibert.data.encoding import draw
+from sensibert.config.settings import TrainingParams
+from sensibert.data.encoding import Example, draw
 from sensibert.evaluation.evaluate import predict
 from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
@@ -20,7 +22,7 @@ from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.repair import repaired
 from sensibert.scoring.files import ScoreFile
 from sensibert.scoring.scoring_pass import score
-from sensibert.training.cell import train_cell
+from sensibert.training.cell import Trained, train_cell
 
 
 def prune(context: PruningContext) -> Pruned:
@@ -36,26 +38,40 @@ def prune(context: PruningContext) -> Pruned:
     if settings.repair_samples:
         sample = draw(context.examples, settings.repair_samples, context.seed)
         chosen = {"reconstruction_error": repaired(dense, model, sample, context.tokenizer)}
-    # Once, not in every epoch: the teacher has no dropout, so its logits do not change.
-    logits = predict(teacher, context.examples, context.tokenizer).tolist()
-    examples = [{**example, "teacher_logits": of} for example, of in zip(context.examples, logits, strict=True)]
-    trained = train_cell(
-        model,
-        examples,
-        context.tokenizer,
-        context.training,
-        options=settings,
-        seed=context.seed,
-        checkpoints=context.scratch / "checkpoints",
-        teacher=teacher if settings.hidden_weight else None,
-    )
+    given = model, teacher, context.examples, context.tokenizer, context.training, settings
+    trained = taught(*given, seed=context.seed, checkpoints=context.scratch / "checkpoints")
     return Pruned(trained.model, mask, [trained.training.history], context.passes(passes_of(mask)), chosen)
 
 
+def taught(
+    model: PreTrainedModel,
+    teacher: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    training: TrainingParams,
+    settings: DistillationParams,
+    *,
+    seed: int,
+    checkpoints: Path,
+) -> Trained:
+    """Fine-tune a model, in place, that also learns from a teacher."""
+    # Once, not in every epoch: the teacher has no dropout, so its logits do not change.
+    logits = predict(teacher, examples, tokenizer).tolist()
+    return train_cell(
+        model,
+        [{**example, "teacher_logits": of} for example, of in zip(examples, logits, strict=True)],
+        tokenizer,
+        training,
+        options=settings,
+        seed=seed,
+        checkpoints=checkpoints,
+        teacher=teacher if settings.hidden_weight else None,
+    )
+
+
 def passes_of(mask: Mask) -> float:
-    """What the scores of a mask took."""
-    assert mask.origin is not None
-    return mask.origin.scoring_passes
+    """What the scores of a mask took, as far as it says."""
+    return mask.origin.scoring_passes if mask.origin else 0
 
 
 def _scores_of(teacher: PreTrainedModel, context: PruningContext) -> ScoreFile:

@@ -110,7 +110,8 @@ def _body(evidence: Evidence) -> str:
 
 {backbone} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
 attention and feed-forward dimensions), chosen by {code(recipe["criterion"])} and fine-tuned for
-{_epochs(evidence):.3g} epochs. The dropped dimensions are gone from the files: nothing is masked at run time.
+{_epochs(evidence):.3g} epochs. {_HOW[recipe["method"]]}
+The dropped dimensions are gone from the files: nothing is masked at run time.
 
 {table}
 
@@ -143,6 +144,13 @@ the machine; beside it are the scores, the mask and the prediction for each held
 It was judged on {after.examples:,} rows of one data set with one seed; test it on your own texts. It inherits the
 limits, the biases and the licence of the model it was made from.
 """
+
+
+_HOW = {
+    "recipe": "It was cut from the fine-tuned dense model, repaired by least squares, and learned from\n"
+    "that model's answers as well as from the labels.",
+    "one_shot": "It was cut from the pre-trained model.",
+}
 
 
 def _vocabulary(evidence: Evidence) -> str:
