@@ -1,3 +1,4 @@
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -174,7 +175,7 @@ def test_an_unknown_profile_lists_the_known_ones(workspace):
 
 def test_a_wrong_profile_changes_nothing(workspace):
     path = workspace / "profiles" / "wrong.yaml"
-    path.write_text((workspace / "params.yaml").read_text().replace("budgets: [0.4, 0.2]", "budgets: [1.4]"))
+    path.write_text(re.sub("(?m)^budgets: .*$", "budgets: [1.4]", (workspace / "params.yaml").read_text()))
     with pytest.raises(ParamsError, match="budgets"):
         profiles.activate("wrong", workspace)
     assert profiles.active(workspace) == "pydocs"
