@@ -1,6 +1,7 @@
 """The pruning procedures: what they keep, what they train, and that they go on after a kill."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from sensibert.config.method_settings import (
     DistillationParams,
+    GradualParams,
     IterativeParams,
     KwonParams,
     MethodParams,
@@ -27,7 +29,7 @@ from sensibert.models.cost import count, prunable_parameters, unit_costs
 from sensibert.models.gates import fold
 from sensibert.models.mask import MadeFor, shapes_of
 from sensibert.models.slim import slim
-from sensibert.pruning import iterative
+from sensibert.pruning import gradual, iterative
 from sensibert.pruning.base import PruningContext
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 from sensibert.scoring.ranking import make_mask
@@ -46,6 +48,7 @@ SETTINGS = {
     "warm_sensitivity": MethodParams(learning_rate=1e-3),
     "own_pass_mask": OwnPassParams(learning_rate=1e-3),
     "first_layers": MethodParams(learning_rate=1e-3),
+    "gradual_sensitivity": GradualParams(learning_rate=1e-3, cuts=2),
     "recipe": RecipeParams(learning_rate=1e-3, repair_samples=16),
     "distilled_magnitude": DistillationParams(learning_rate=1e-3),
     "distilled_sensitivity": DistillationParams(learning_rate=1e-3),
@@ -94,7 +97,7 @@ OF_EACH_KIND = [(method, "params") for method in names("procedure")]
 OF_EACH_KIND += [("kwon", "macs"), ("iterative_sensitivity", "macs"), ("distilled_magnitude", "macs")]
 ONE_OF_EACH = ["kwon", "iterative_sensitivity", "distilled_sensitivity", "recipe", "first_layers"]
 WARM = ("warm_magnitude", "warm_sensitivity")
-FREE = ("repaired_magnitude", "iterative_magnitude", "longer_magnitude", "first_layers")
+FREE = ("gradual_sensitivity", "repaired_magnitude", "iterative_magnitude", "longer_magnitude", "first_layers")
 """The others differ in the criterion alone."""
 
 
@@ -120,7 +123,9 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     shapes = {key: tuple(module.shape) for key, module in prunable_modules(found.model).items()}
     assert shapes == {key: tuple(shape) for key, shape in shapes_of(present(found.mask.keep)).items()}
     epochs = sum(training.log[-1].epoch for training in found.trainings)
-    assert epochs == pytest.approx({"kwon": 0, "longer_magnitude": 2.5}.get(method, 1.5), abs=0.3)
+    assert epochs == pytest.approx(
+        {"kwon": 0, "longer_magnitude": 2.5, "gradual_sensitivity": 0.75}.get(method, 1.5), abs=0.3
+    )
     expected = {
         "kwon": 2.0,
         "iterative_sensitivity": 3,
@@ -138,6 +143,7 @@ def test_a_procedure_keeps_its_budget_and_gives_the_slim_model_of_its_mask(metho
     assert history.trainable_parameters == (0 if method == "kwon" else count(found.model))
     assert history.extra_passes == found.extra_passes
     assert history.steps == sum(training.steps for training in found.trainings)
+    assert history.steps == {"kwon": 0, "longer_magnitude": 10}.get(method, 6)
     assert (history.log, history.chosen, history.tokens) == (found.log, found.chosen, mean_length(EXAMPLES))
 
 
@@ -327,3 +333,30 @@ def test_a_procedure_may_remove_whole_modules(method, remove_below, tmp_path):
     assert any(not keep.any() for keep in found.mask.keep.values())
     assert 0.1 < found.mask.kept_fraction <= 0.2
     assert all(np.isfinite(point.loss) for point in found.log)
+
+
+def test_a_killed_shrinking_resumes_after_what_it_finished(tmp_path, monkeypatch):
+    method = "gradual_sensitivity"
+    whole = prune(method, context(method, tmp_path / "whole"))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gradual, "train_cell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(method, context(method, tmp_path / "killed"))
+    monkeypatch.setattr(gradual, "shrink", killed)
+    found = prune(method, context(method, tmp_path / "killed"))
+    assert all(torch.equal(value, whole.model.state_dict()[name]) for name, value in found.model.state_dict().items())
+
+
+def test_what_a_shrinking_model_keeps_is_what_mattered_while_it_trained(tmp_path):
+    settings = GradualParams(learning_rate=1e-3, cuts=3)
+    made = context("gradual_sensitivity", tmp_path, settings=settings)
+    first, again = (gradual.shrink(new_model(), made, settings, steps=4, of=6) for _ in range(2))
+    assert all(np.array_equal(keep, again.keep[key]) for key, keep in first.keep.items())
+    assert 0.3 < first.kept_fraction <= 0.5
+    other = replace(made, examples=[example | {"labels": 1 - example["labels"]} for example in EXAMPLES[::2]])
+    second = gradual.shrink(new_model(), other, settings, steps=4, of=6)
+    assert any(not np.array_equal(keep, second.keep[key]) for key, keep in first.keep.items())

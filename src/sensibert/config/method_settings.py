@@ -95,6 +95,19 @@ class IterativeParams(MethodParams):
     """Rounds of pruning and fine-tuning; they share the epochs of `training`."""
 
 
+class GradualParams(MethodParams):
+    """Shrinking while training."""
+
+    shrinking: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """First part of the optimizer steps, in which the budget falls."""
+    cuts: PositiveInt = 20
+    """How often it falls."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    """Part of the mean importance that stays at a step (PLATON's first beta)."""
+    uncertainty_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """The same of the uncertainty (PLATON's second beta)."""
+
+
 class DistillationParams(MethodParams):
     """Fine-tuning that also learns from the dense model."""
 

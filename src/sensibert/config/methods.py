@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sensibert.config.method_settings import (
     DistillationParams,
+    GradualParams,
     IterativeParams,
     KwonParams,
     LayerParams,
@@ -109,6 +110,11 @@ def _repaired(criterion: str) -> Method:
     return Method(name, "procedure", path, f"repaired {criterion}", RepairParams, criterion)
 
 
+def _gradual(criterion: str) -> Method:
+    name, path = f"gradual_{criterion}", "pruning.gradual:prune"
+    return Method(name, "procedure", path, f"gradual {criterion}", GradualParams, criterion, scores_itself=True)
+
+
 def _tuning(name: str, title: str, settings: type[Section] = MethodParams, *, trains_biases: bool = False) -> Method:
     return Method(name, "tuning", f"tuning.methods.{name}:attach", title, settings, trains_biases=trains_biases)
 
@@ -159,6 +165,7 @@ _ROWS = (
     Method("kwon", "procedure", "pruning.kwon.recipe:prune", "Kwon", KwonParams, starts_tuned=True),
     _repaired("magnitude"),
     _repaired("sensitivity"),
+    _gradual("sensitivity"),
     _iterative("magnitude"),
     _iterative("sensitivity"),
     _distilled("magnitude"),
