@@ -27,8 +27,9 @@ from sensibert.errors import explain
 from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import replacing, write_json
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
-from sensibert.models.backbones import TINY, load_backbone
+from sensibert.models.backbones import load_backbone
 from sensibert.models.gates import masked
+from sensibert.models.loading import TINY
 from sensibert.models.mask import Mask
 from sensibert.models.subject import Subject
 from sensibert.scoring.budgets import mask_for

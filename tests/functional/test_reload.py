@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from sensibert.data.tasks import TASKS
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
-from sensibert.models.backbones import TINY, load_backbone, load_model, load_tokenizer
+from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
+from sensibert.models.loading import TINY
 from sensibert.models.slim import slim
 from sensibert.scoring.ranking import make_mask
 

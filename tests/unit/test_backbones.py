@@ -9,7 +9,8 @@ from sensibert.data.tasks import TASKS
 from sensibert.errors import BackboneError
 from sensibert.models import loading
 from sensibert.models.anatomy import costs_of, prunable_modules
-from sensibert.models.backbones import MINILM, TINY, load_backbone, load_model, load_tokenizer
+from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
+from sensibert.models.loading import MINILM, TINY
 from sensibert.models.slim import slim
 from sensibert.scoring.ranking import make_mask
 

@@ -36,7 +36,8 @@ from sensibert.data.tasks import TASKS
 from sensibert.deploy.vocabulary import TrimReport, coverage, trim_vocabulary
 from sensibert.errors import BackboneError, DataError
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
-from sensibert.models.backbones import MINILM, TINY, load_backbone, load_model, load_tokenizer
+from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
+from sensibert.models.loading import MINILM, TINY
 from sensibert.models.slim import is_slim, slim
 from sensibert.scoring.ranking import make_mask
 

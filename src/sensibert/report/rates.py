@@ -54,7 +54,7 @@ def rate_figure(rates: pd.DataFrame) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, ((task, method), of_method) in zip(axes, panels, strict=False):
         _draw_panel(panel, of_method)
-        panel.set_title(f"{task}: {METHODS[method].title}", fontsize=9)
+        panel.set_title(f"{task}: {METHODS[str(method)].title}", fontsize=9)
     for panel in axes[len(panels) :]:
         panel.remove()
     what = "Peak rates, mean ± standard deviation on the dev split" if panels else "No rate was searched"

@@ -13,13 +13,14 @@ def remove_empty_products(model: onnx_ir.Model) -> None:
     The bias that is added to it stays. All that only led to the product goes: projections, activation, attention.
     """
     graph = model.graph
-    for node in [node for node in graph if node.op_type == "MatMul" and _rows(node.inputs[1]) == 0]:
+    for node in [node for node in graph if node.op_type == "MatMul"]:
+        sizes = _sizes(node.inputs[1])
+        if sizes is None or sizes[0] > 0:
+            continue
         (product,) = node.outputs
-        weight = node.inputs[1]
-        assert weight is not None
-        assert weight.shape is not None
-        values = onnx_ir.tensor(np.zeros((1, 1, int(weight.shape[1])), np.float32), name=f"{product.name}_zeros")
-        zeros = onnx_ir.Value(name=values.name, const_value=values, shape=values.shape, type=product.type)
+        tensor = onnx_ir.tensor(np.zeros([1, 1, sizes[1]], np.float32), name=f"{product.name}_zeros")
+        shape = onnx_ir.Shape([1, 1, sizes[1]])
+        zeros = onnx_ir.Value(name=tensor.name, const_value=tensor, shape=shape, type=product.type)
         graph.register_initializer(zeros)
         for consumer, place in list(product.uses()):
             consumer.replace_input_with(place, zeros)
@@ -28,7 +29,9 @@ def remove_empty_products(model: onnx_ir.Model) -> None:
     RemoveUnusedNodesPass()(model)
 
 
-def _rows(value: onnx_ir.Value | None) -> int | None:
-    """The rows of a weight; None if it is no weight."""
-    known = value is not None and value.const_value is not None
-    return int(value.shape[0]) if known and value.shape is not None else None
+def _sizes(value: onnx_ir.Value | None) -> tuple[int, int] | None:
+    """The inputs and outputs of a weight; None if it is no weight."""
+    if value is None or value.const_value is None:
+        return None
+    inputs, outputs = value.const_value.numpy().shape
+    return inputs, outputs
