@@ -1,7 +1,10 @@
 """Work trees of this repository in temporary folders, to run the real pipeline in."""
 
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,20 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("origin")
     make_origin(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a `python` that need not import torch and the like: `warm_python.py`."""
+    folder = tmp_path_factory.mktemp("warm")
+    script = Path(__file__).with_name("warm_python.py")
+    command = [sys.executable, str(script), str(folder / "socket"), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        yield folder
+        server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Every test leaves a work tree that is up to date, so the order matters only for 
 """
 
 import json
+import os
 import re
 import shutil
 
@@ -54,8 +55,9 @@ SUMMARIES = {"bench", "compare", "stability", "track"}
 
 
 @pytest.fixture(scope="module")
-def tree(new_work_tree):
+def tree(new_work_tree, warm_python):
     tree = new_work_tree()
+    tree.environment["PATH"] = os.pathsep.join([str(warm_python), tree.environment["PATH"]])
     assert tree.repro() == ALL_STAGES
     tree.commit()
     return tree

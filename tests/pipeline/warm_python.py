@@ -1,0 +1,102 @@
+"""A `python` that has its libraries loaded already, so that the many stages of a test do not each import them.
+
+    python tests/pipeline/warm_python.py SOCKET FOLDER
+
+serves on a Unix socket and writes to FOLDER a `python` that asks it. Each call is a fork of the server: the stage's own
+code is imported from its work tree, anew, and runs with the caller's arguments, environment, folder and streams. Only
+what is not of this project is shared.
+"""
+
+import json
+import os
+import runpy
+import socket
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+LIBRARIES = (
+    *("datasets", "matplotlib.figure", "onnxruntime", "pandas", "pydantic", "scipy.stats", "sklearn.metrics"),
+    *("torch", "torch.onnx", "transformers", "transformers.models.bert.modeling_bert", "transformers.trainer"),
+)
+CLIENT = """#!{python} -SE
+import array, json, os, socket, sys
+call = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    streams = array.array("i", [0, 1, 2]).tobytes()
+    server.sendmsg([len(call).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+    server.sendall(call)
+    code = server.recv(1)
+sys.exit(code[0] if code else 1)  # no answer: the stage was killed
+"""
+
+
+def serve(address: str, folder: str) -> None:
+    """Load the libraries, write the client, and answer calls until the process is killed."""
+    for library in LIBRARIES:
+        import_module(library)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        client = Path(folder) / "python"
+        client.write_text(CLIENT.format(python=sys.executable, address=address))
+        client.chmod(0o755)
+        print("ready", flush=True)
+        while True:
+            caller, _ = server.accept()
+            if os.fork() == 0 and os.fork() == 0:  # a grandchild: nobody has to wait for it
+                server.close()
+                answer(caller)
+            caller.close()
+            reap()
+
+
+def reap() -> None:
+    """Forget the children that only made a grandchild."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def answer(caller: socket.socket) -> None:
+    """Run a call in this process and tell how it ended."""
+    size, streams, _, _ = socket.recv_fds(caller, 8, 3)
+    rest = int.from_bytes(size, "big")
+    call = b""
+    while len(call) < rest:
+        call += caller.recv(rest - len(call))
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+    code = 0
+    try:
+        run(*json.loads(call))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    caller.sendall(bytes([code]))
+    os._exit(code)
+
+
+def run(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """What `python -m MODULE ...` does in a folder."""
+    assert arguments[1] == "-m", arguments
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments[2:]
+    sys.path[:0] = [folder, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    runpy.run_module(arguments[2], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
