@@ -36,6 +36,10 @@ class WorkTree:
             "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "tmp" / "site"),
         }
 
+    def find_first(self, folder: Path) -> None:
+        """Look for commands in a folder before any other."""
+        self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
+
     def start(self, *command: str, **options: Any) -> subprocess.Popen:
         """Start a command; stdout and stderr come as one text."""
         return subprocess.Popen(

@@ -17,10 +17,20 @@ CELL = ("--task", "sst2", "--method", "sensitivity", "--budget", "0.5", "--seed"
 
 
 @pytest.fixture(scope="module")
-def tree(new_work_tree):
+def tree(new_work_tree, warm_python):
     tree = new_work_tree()
+    tree.find_first(warm_python)
     tree.repro(MASK, "rates")
     return tree
+
+
+@pytest.fixture
+def cold(tree, warm_python):
+    """Makes every stage a process of its own: a limit or a signal shall reach it, and nothing else."""
+    before = tree.environment["PATH"]
+    tree.environment["PATH"] = before.removeprefix(f"{warm_python}{os.pathsep}")
+    yield
+    tree.environment["PATH"] = before
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +157,7 @@ def test_a_model_that_is_not_whole(tree):
     assert tree.repro(FINETUNE) == set(), "DVC restores it"
 
 
-def test_a_full_disk(tree):
+def test_a_full_disk(tree, cold):
     def small_files_only(size):
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -165,10 +175,10 @@ def test_a_full_disk(tree):
     assert tree.repro(FINETUNE) == set()
 
 
-def test_a_killed_run_goes_on_to_the_same_model(tree):
+def test_a_killed_run_goes_on_to_the_same_model(tree, cold):
     rates = {name: {"learning_rate": 1e-3} for name in ("full", "sensitivity", "spt_lora", "kwon", "bitfit")}
     rates["kwon"] = {"samples": 24}
-    training = {"epochs": 40, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2, "min_steps": 0}
+    training = {"epochs": 16, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2, "min_steps": 0}
     tree.set_params(training=training, methods=rates)
     checkpoints = tree.data / "checkpoints" / "sst2-sensitivity-0.5-0"
     process = tree.start("dvc", "repro", FINETUNE, start_new_session=True)

@@ -4,7 +4,6 @@ Every test leaves a work tree that is up to date, so the order matters only for 
 """
 
 import json
-import os
 import re
 import shutil
 
@@ -57,7 +56,7 @@ SUMMARIES = {"bench", "compare", "stability", "track"}
 @pytest.fixture(scope="module")
 def tree(new_work_tree, warm_python):
     tree = new_work_tree()
-    tree.environment["PATH"] = os.pathsep.join([str(warm_python), tree.environment["PATH"]])
+    tree.find_first(warm_python)
     assert tree.repro() == ALL_STAGES
     tree.commit()
     return tree
