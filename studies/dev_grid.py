@@ -10,6 +10,7 @@ is ready, and a row that is already there is not computed again. Parts can run i
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import sys
@@ -37,7 +38,8 @@ def variant_params(study: dict[str, Any], variant: dict[str, Any]) -> Params:
     Keys are dotted, and `*` stands for every section that has the key.
     """
     content = yaml.safe_load(Path(study["base"]).read_text(encoding="utf-8"))
-    for key, value in {**study.get("set", {}), **variant}.items():
+    # Copied, since a later key may change a part of an earlier value: the next variant shall not see it.
+    for key, value in copy.deepcopy({**study.get("set", {}), **variant}).items():
         *sections, last = key.split(".")
         chosen = [content]
         for name in sections:

@@ -21,6 +21,18 @@ def test_every_variant_of_a_study_has_good_parameters(name, monkeypatch):
         assert [cell for cell in params.cells() if cell.method in study.get("methods", [cell.method])]
 
 
+def test_a_variant_changes_nothing_for_the_next_one(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = {
+        "base": "profiles/methods-small.yaml",
+        "set": {
+            "methods.spt_lora": {"learning_rate": 1e-3, "rank": 8, "threshold": None, "samples": 8, "batch_size": 4}
+        },
+    }
+    for variant, rank in (({}, 8), ({"methods.spt_lora.rank": 2}, 2), ({}, 8)):
+        assert dev_grid.variant_params(study, variant).settings_of("spt_lora").rank == rank
+
+
 def test_a_study_computes_what_is_not_there_yet(glue_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     study = {
