@@ -65,7 +65,7 @@ def test_a_repeat_ends_as_if_nothing_had_happened(tmp_path, code, make):
     make(tmp_path / "undisturbed")
     assert run(code, tmp_path / "undisturbed") == 0
     expected = snapshot(tmp_path / "undisturbed")
-    for at in range(1, 100):
+    for at in range(1, 100, 2 if code == ACTIVATE else 1):  # of many changes every second one
         place = tmp_path / str(at)
         make(place)
         end = run(code, place, at)
