@@ -36,7 +36,8 @@ def summary(rows: pd.DataFrame, versus: str) -> pd.DataFrame:
     for point, found in chosen.groupby(POINT, sort=False):
         task, method, budget, idea = point
         measured = spread(found["dev"].tolist())
-        reference = chosen[(chosen["task"] == task) & (chosen["budget"] == budget) & (chosen["idea"] == versus)]
+        reference = _reference(chosen, task, budget, versus)
+        is_reference = idea == versus and method == reference["method"].iloc[0]
         paired = found.set_index("seed")["dev"] - reference.set_index("seed")["dev"]
         table.append(
             {
@@ -49,10 +50,16 @@ def summary(rows: pd.DataFrame, versus: str) -> pd.DataFrame:
                 if math.isnan(measured.std)
                 else f"{measured.mean:.1f} ± {measured.std:.1f}",
                 "Seeds": str(measured.n),
-                f"vs {versus}": NOTHING if idea == versus else _interval(paired.dropna()),
+                f"vs {versus}": NOTHING if is_reference else _interval(paired.dropna()),
             }
         )
     return pd.DataFrame(table)
+
+
+def _reference(rows: pd.DataFrame, task: str, budget: float, idea: str) -> pd.DataFrame:
+    """The rows of an idea on a task at a budget; of several methods those of the first."""
+    found = rows[(rows["task"] == task) & (rows["budget"] == budget) & (rows["idea"] == idea)]
+    return found[found["method"] == found["method"].iloc[0]]
 
 
 def _interval(differences: pd.Series) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from sensibert.report.labels import NOTHING
 from studies import dev_grid
 from studies.summary import summary
 
@@ -76,3 +77,15 @@ def test_a_summary_compares_ideas_at_their_best_rates_seed_by_seed():
     assert table.loc["plain", "Dev"] == "61.0 ± 1.4"
     # Differences 3 and 2: 2.5, and t(0.975, 1) = 12.706 standard errors of 0.5.
     assert table.loc["better", "vs plain"] == "+2.5 [-3.9, +8.9]"
+
+
+def test_an_idea_of_two_methods_is_compared_with_the_first_of_them():
+    rows = pd.DataFrame(
+        [
+            {"variant": "plain", "task": "sst2", "method": method, "budget": 0.2, "learning_rate": 1e-4}
+            | {"seed": seed, "dev": value + seed}
+            for method, value in (("sensitivity", 60.0), ("magnitude", 50.0))
+            for seed in (0, 1)
+        ]
+    )
+    assert summary(rows, versus="plain")["vs plain"].tolist() == [NOTHING, "-10.0 [-10.0, -10.0]"]
