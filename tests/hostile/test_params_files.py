@@ -82,7 +82,7 @@ def test_check_takes_nothing_but_a_mapping(params, content):
 def test_check_says_what_is_good(params):
     result = run("check")
     assert result.exit_code == 0
-    assert "params.yaml is good: profile pydocs, 12 cells" in result.output
+    assert "params.yaml is good: profile pydocs, 10 cells" in result.output
 
 
 def test_check_without_a_file(params):
