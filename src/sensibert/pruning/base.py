@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from sensibert.models.subject import Subject
 from sensibert.results import CurvePoint, History, Passes
 from sensibert.scoring.budgets import mask_for
 from sensibert.scoring.files import ScoreFile
+from sensibert.scoring.scoring_pass import score
+from sensibert.training.cell import Trained, train_cell
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,39 @@ class PruningContext:
         """Cut scores as the settings of the grid say."""
         options = self.masking.options(self.criterion)
         return mask_for(scores, self.criterion, budget, self.masking.budget_kind, **options)
+
+    def score(self, model: PreTrainedModel, criteria: Sequence[str] | None = None, **changes: Any) -> ScoreFile:
+        """Run a scoring pass over the training data, by the criterion of the procedure or by others.
+
+        Args:
+            model: Its weights change, as `scoring_pass.score` says.
+            criteria: What to score by.
+            changes: Settings of the pass that differ from those of the grid.
+        """
+        *_, scores = score(
+            model,
+            self.examples,
+            self.tokenizer,
+            self.scoring.model_copy(update=changes),
+            seed=self.seed,
+            precision=self.training.precision,
+            criteria=criteria or [self.criterion],
+            made_for=self.scores.origin.made_for,
+        )
+        return scores
+
+    def tune(self, model: PreTrainedModel, mask: Mask | None = None, **changes: Any) -> Trained:
+        """Slim a model if there is a mask, and fine-tune it; `changes` differ from the training of the grid."""
+        return train_cell(
+            model,
+            self.examples,
+            self.tokenizer,
+            self.training.model_copy(update=changes),
+            options=self.settings,  # type: ignore[arg-type]
+            mask=mask,
+            seed=self.seed,
+            checkpoints=self.scratch / "checkpoints",
+        )
 
     def passes(self, scoring: Passes) -> Passes:
         """Passes over the training data: to score, and to tune the dense model if the procedure needs one."""

@@ -21,7 +21,6 @@ from sensibert.models.slim import slim
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.repair import repaired
 from sensibert.scoring.files import ScoreFile
-from sensibert.scoring.scoring_pass import score
 from sensibert.training.cell import Trained, train_cell
 
 
@@ -77,14 +76,4 @@ def passes_of(mask: Mask) -> float:
 def _scores_of(teacher: PreTrainedModel, context: PruningContext) -> ScoreFile:
     """The criterion's scores of the tuned model as it is: every mask stays 1, no weight changes, nothing drops out."""
     frozen = {"epochs": 1, "learning_rate": 0.0, "mask_learning_rate": 0.0, "l1": 0.0, "skip_fraction": 0.0}
-    *_, scores = score(
-        copy.deepcopy(teacher),
-        context.examples,
-        context.tokenizer,
-        context.scoring.model_copy(update=frozen),
-        seed=context.seed,
-        precision=context.training.precision,
-        criteria=[context.criterion],
-        made_for=context.scores.origin.made_for,
-    )
-    return scores
+    return context.score(copy.deepcopy(teacher), **frozen)

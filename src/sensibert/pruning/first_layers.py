@@ -13,7 +13,6 @@ from sensibert.models.slim import keep_first_layers
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.scoring.budgets import kept_of, predict
 from sensibert.scoring.files import ScoreFile
-from sensibert.training.cell import train_cell
 
 
 def prune(context: PruningContext) -> Pruned:
@@ -35,15 +34,7 @@ def prune(context: PruningContext) -> Pruned:
         predict(mask, scores.units),
         scoring_passes=0,
     )
-    trained = train_cell(
-        keep_first_layers(context.new_model(), count),
-        context.examples,
-        context.tokenizer,
-        context.training,
-        options=context.settings,
-        seed=context.seed,
-        checkpoints=context.scratch / "checkpoints",
-    )
+    trained = context.tune(keep_first_layers(context.new_model(), count))
     mask = Mask(keep, scores.costs, origin)
     return Pruned(trained.model, mask, [trained.training.history], context.passes(0), {"layers": count})
 

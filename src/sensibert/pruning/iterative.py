@@ -20,8 +20,6 @@ from sensibert.models.mask import Mask, read_mask, write_mask
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.results import History, Passes
 from sensibert.scoring.budgets import kept_of
-from sensibert.scoring.files import ScoreFile
-from sensibert.scoring.scoring_pass import score
 from sensibert.training.cell import train_cell
 
 
@@ -80,7 +78,8 @@ def _run_round(
 ) -> None:
     """Prune to a fraction of what is left, fine-tune, and save the result; the folder appears whole."""
     assert isinstance(context.settings, IterativeParams)
-    scores = context.scores if number == 0 else _scores(model, context)
+    # A copy, since the pass trains its weights.
+    scores = context.scores if number == 0 else context.score(copy.deepcopy(model))
     found = context.mask(scores, min(1.0, fraction))
     trained = train_cell(
         model,
@@ -102,19 +101,3 @@ def _run_round(
 def _seed(seed: int, number: int) -> int:
     """A seed for each round: with the seed of the run, every round would see the same data order and dropout."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _scores(model: PreTrainedModel, context: PruningContext) -> ScoreFile:
-    """The scores of the criterion for the current model."""
-    watched = copy.deepcopy(model)  # the pass trains its weights
-    *_, scores = score(
-        watched,
-        context.examples,
-        context.tokenizer,
-        context.scoring,
-        seed=context.seed,
-        precision=context.training.precision,
-        criteria=[context.criterion],
-        made_for=context.scores.origin.made_for,
-    )
-    return scores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sensibert.config.method_settings import MethodParams
 from sensibert.pruning.base import Pruned, PruningContext
-from sensibert.training.cell import train_cell
 
 
 def prune(context: PruningContext) -> Pruned:
@@ -12,14 +11,5 @@ def prune(context: PruningContext) -> Pruned:
     assert isinstance(context.settings, MethodParams)
     mask = context.mask(context.scores, context.budget)
     epochs = context.training.epochs_for(len(context.examples)) + context.scores.origin.passes
-    trained = train_cell(
-        context.new_model(),
-        context.examples,
-        context.tokenizer,
-        context.training.model_copy(update={"epochs": epochs, "min_steps": 0}),
-        options=context.settings,
-        mask=mask,
-        seed=context.seed,
-        checkpoints=context.scratch / "checkpoints",
-    )
+    trained = context.tune(context.new_model(), mask, epochs=epochs, min_steps=0)
     return Pruned(trained.model, mask, [trained.training.history], context.passes(0), {"epochs": epochs})

@@ -8,32 +8,12 @@ from __future__ import annotations
 
 from sensibert.config.method_settings import OwnPassParams
 from sensibert.pruning.base import Pruned, PruningContext
-from sensibert.scoring.scoring_pass import score
-from sensibert.training.cell import train_cell
 
 
 def prune(context: PruningContext) -> Pruned:
     """Run the pass, cut the pre-trained model by the criterion, and fine-tune it."""
     assert isinstance(context.settings, OwnPassParams)
-    *_, scores = score(
-        context.new_model(),
-        context.examples,
-        context.tokenizer,
-        context.scoring.model_copy(update={"l1": context.settings.l1}),
-        seed=context.seed,
-        precision=context.training.precision,
-        criteria=[context.criterion],
-        made_for=context.scores.origin.made_for,
-    )
+    scores = context.score(context.new_model(), l1=context.settings.l1)
     mask = context.mask(scores, context.budget)
-    trained = train_cell(
-        context.new_model(),
-        context.examples,
-        context.tokenizer,
-        context.training,
-        options=context.settings,
-        mask=mask,
-        seed=context.seed,
-        checkpoints=context.scratch / "checkpoints",
-    )
+    trained = context.tune(context.new_model(), mask)
     return Pruned(trained.model, mask, [trained.training.history], context.passes(scores.origin.passes), {})

@@ -7,7 +7,6 @@ from sensibert.data.encoding import draw
 from sensibert.models.slim import slim
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.repair import repaired
-from sensibert.training.cell import train_cell
 
 
 def prune(context: PruningContext) -> Pruned:
@@ -18,14 +17,6 @@ def prune(context: PruningContext) -> Pruned:
     model = slim(dense, mask)
     sample = draw(context.examples, settings.repair_samples, context.seed)
     errors = repaired(dense, model, sample, context.tokenizer)
-    trained = train_cell(
-        model,
-        context.examples,
-        context.tokenizer,
-        context.training,
-        options=settings,
-        seed=context.seed,
-        checkpoints=context.scratch / "checkpoints",
-    )
+    trained = context.tune(model)
     passes = context.passes(context.scores.passes_of(context.criterion))
     return Pruned(trained.model, mask, [trained.training.history], passes, {"reconstruction_error": errors})
