@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -75,5 +76,6 @@ def passes_of(mask: Mask) -> float:
 
 def _scores_of(teacher: PreTrainedModel, context: PruningContext) -> ScoreFile:
     """The criterion's scores of the tuned model as it is: every mask stays 1, no weight changes, nothing drops out."""
-    frozen = {"epochs": 1, "learning_rate": 0.0, "mask_learning_rate": 0.0, "l1": 0.0, "skip_fraction": 0.0}
+    frozen: dict[str, Any] = {"epochs": 1, "skip_fraction": 0.0, "l1": 0.0}
+    frozen |= {"learning_rate": 0.0, "mask_learning_rate": 0.0}
     return context.score(copy.deepcopy(teacher), **frozen)
