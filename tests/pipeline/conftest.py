@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,28 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a `python` that need not import torch and the like: `warm_python.py`."""
-    folder = tmp_path_factory.mktemp("warm")
+def new_warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """Makes a folder with a `python` that need not import torch and the like: `warm_python.py`."""
     script = Path(__file__).with_name("warm_python.py")
-    command = [sys.executable, str(script), str(folder / "socket"), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        yield folder
-        server.kill()
+    with ExitStack() as servers:
+
+        def serve() -> Path:
+            folder = tmp_path_factory.mktemp("warm")
+            command = [sys.executable, str(script), str(folder / "socket"), str(folder)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            server = servers.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
+            servers.callback(server.kill)
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            return folder
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def warm_python(new_warm_python: Callable[[], Path]) -> Path:
+    """One of these for all the tests of a worker."""
+    return new_warm_python()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -26,11 +27,16 @@ def tree(new_work_tree, warm_python):
 
 @pytest.fixture
 def cold(tree, warm_python):
-    """Makes every stage a process of its own: a limit or a signal shall reach it, and nothing else."""
-    before = tree.environment["PATH"]
-    tree.environment["PATH"] = before.removeprefix(f"{warm_python}{os.pathsep}")
-    yield
-    tree.environment["PATH"] = before
+    """A block in which every stage is a process of its own: a limit or a signal shall reach it, and nothing else."""
+
+    @contextmanager
+    def block():
+        before = tree.environment["PATH"]
+        tree.environment["PATH"] = before.removeprefix(f"{warm_python}{os.pathsep}")
+        yield
+        tree.environment["PATH"] = before
+
+    return block
 
 
 @pytest.fixture(autouse=True)
@@ -162,13 +168,15 @@ def test_a_full_disk(tree, cold):
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     before = files(tree)
-    output = tree.fail(*stage("mask"), preexec_fn=small_files_only(100))
+    with cold():
+        output = tree.fail(*stage("mask"), preexec_fn=small_files_only(100))
     assert "the disk is full" in output
     assert files(tree) == before
 
     tree.repro(FINETUNE)
     before = files(tree)
-    output = tree.fail(*stage("finetune"), preexec_fn=small_files_only(60_000))
+    with cold():
+        output = tree.fail(*stage("finetune"), preexec_fn=small_files_only(60_000))
     assert "the disk is full" in output
     left = {path: content for path, content in files(tree).items() if "checkpoints" not in path.parts}
     assert left == before, "the earlier model is whole"
@@ -181,7 +189,8 @@ def test_a_killed_run_goes_on_to_the_same_model(tree, cold):
     training = {"epochs": 16, "batch_size": 8, "precision": "fp32", "checkpoint_steps": 2, "min_steps": 0}
     tree.set_params(training=training, methods=rates)
     checkpoints = tree.data / "checkpoints" / "sst2-sensitivity-0.5-0"
-    process = tree.start("dvc", "repro", FINETUNE, start_new_session=True)
+    with cold():
+        process = tree.start("dvc", "repro", FINETUNE, start_new_session=True)
     while not (checkpoints / "checkpoint-4").exists():  # begun when the one of step 2 is whole
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)

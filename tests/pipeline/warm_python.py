@@ -1,8 +1,8 @@
-"""A `python` that has its libraries loaded already, so that the many stages of a test do not each import them.
+"""A `python` and a `sensibert` that have their libraries loaded already, so that many stages do not each import them.
 
     python tests/pipeline/warm_python.py SOCKET FOLDER
 
-serves on a Unix socket and writes to FOLDER a `python` that asks it. Each call is a fork of the server: the stage's own
+serves on a Unix socket and writes to FOLDER both commands, which ask it. Each call is a fork of the server: its own
 code is imported from its work tree, anew, and runs with the caller's arguments, environment, folder and streams. Only
 what is not of this project is shared.
 """
@@ -17,8 +17,9 @@ from importlib import import_module
 from pathlib import Path
 
 LIBRARIES = (
-    *("datasets", "matplotlib.figure", "onnxruntime", "pandas", "pydantic", "scipy.stats", "sklearn.metrics"),
-    *("torch", "torch.onnx", "transformers", "transformers.models.bert.modeling_bert", "transformers.trainer"),
+    *("datasets", "evaluate", "matplotlib.figure", "mlflow", "onnxruntime", "onnxruntime.quantization", "onnxscript"),
+    *("optuna", "pandas", "pydantic", "scipy.stats", "sklearn.metrics", "torch", "torch.onnx", "transformers"),
+    *("transformers.models.bert.modeling_bert", "transformers.trainer"),
 )
 CLIENT = """#!{python} -SE
 import array, json, os, socket, sys
@@ -34,15 +35,16 @@ sys.exit(code[0] if code else 1)  # no answer: the stage was killed
 
 
 def serve(address: str, folder: str) -> None:
-    """Load the libraries, write the client, and answer calls until the process is killed."""
+    """Load the libraries, write the commands, and answer calls until the process is killed."""
     for library in LIBRARIES:
         import_module(library)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        client = Path(folder) / "python"
-        client.write_text(CLIENT.format(python=sys.executable, address=address))
-        client.chmod(0o755)
+        for name in ("python", "sensibert"):
+            client = Path(folder) / name
+            client.write_text(CLIENT.format(python=sys.executable, address=address))
+            client.chmod(0o755)
         print("ready", flush=True)
         while True:
             caller, _ = server.accept()
@@ -88,13 +90,17 @@ def answer(caller: socket.socket) -> None:
 
 
 def run(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """What `python -m MODULE ...` does in a folder."""
-    assert arguments[1] == "-m", arguments
+    """What `python -m MODULE ...` or `sensibert ...` does in a folder."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = arguments[2:]
     sys.path[:0] = [folder, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    if Path(arguments[0]).name == "sensibert":
+        sys.argv = arguments
+        import_module("sensibert.cli").app()
+        return
+    assert arguments[1] == "-m", arguments
+    sys.argv = arguments[2:]
     runpy.run_module(arguments[2], run_name="__main__", alter_sys=True)
 
 
