@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -28,6 +29,12 @@ ARCHITECTURES = {
     "xlm-roberta": _TINY | _TOKENS,
 }
 """Model type (and variant) -> the config entries that make it tiny. The shared tests run on every row."""
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of the garbage collection, which every training starts with."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
