@@ -11,7 +11,6 @@ import pytest
 from chaos.subjects import EVIDENCE, THERE, Subject
 from chaos.trials import Command, can_mount, kill_at_change, leave_room, log_of, rehearse
 from chaos.worlds import COMPRESS, make_desk
-from work_tree import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +42,6 @@ def test_a_compression_that_is_killed_when_all_is_done_is_done(compress, tmp_pat
     assert outcome.hit
     assert not outcome.defects
     assert "already done with this data and these settings" in log_of(tmp_path / "trial").read_text()
-
-
-def test_a_first_sync_that_is_killed_is_made_good(tmp_path):
-    (tmp_path / "world").mkdir()
-    shutil.copyfile(ROOT / "profiles" / "tiny.yaml", tmp_path / "world" / "params.yaml")
-    subject = Subject("track", ("sensibert", "track"), tmp_path / "world")
-    expected = rehearse(subject, tmp_path / "undisturbed")
-    outcome = kill_at_change(subject, expected, tmp_path / "trial", signal.SIGKILL, expected.changes // 2)
-    assert outcome.hit
-    assert not outcome.defects
 
 
 def test_a_full_disk_leaves_no_half(compress, tmp_path):

@@ -4,42 +4,11 @@ import json
 import os
 import subprocess
 import sys
-
-import pytest
-
-TRAINING = """
-import json
-import os
-import sys
-from hashlib import sha256
 from pathlib import Path
 
-from sensibert.config.method_settings import MethodParams
-from sensibert.config.settings import TrainingParams
-from sensibert.data.tasks import TASKS
-from sensibert.models.backbones import load_backbone, load_tokenizer
-from sensibert.training.fine_tune import fine_tune
+import pytest
+from cluster_training import train
 
-
-def train(folder):
-    model, tokenizer = load_backbone("tiny-bert", TASKS["sst2"], 0), load_tokenizer("tiny-bert")
-    encoded = [tokenizer(f"text {row}")["input_ids"] for row in range(8)]
-    examples = [{"input_ids": ids, "labels": row % 2, "idx": row} for row, ids in enumerate(encoded)]
-    settings = TrainingParams(epochs=1, batch_size=4, precision="fp32", min_steps=0)
-    options = MethodParams(learning_rate=1e-3)
-    how = {"method": "full", "options": options, "seed": 0, "checkpoints": folder / "checkpoints"}
-    fine_tune(model, examples, tokenizer, settings, **how)
-    return sha256(b"".join(values.numpy().tobytes() for values in model.state_dict().values())).hexdigest()
-
-
-for name, environment in json.loads(sys.argv[2]).items():
-    if child := os.fork():  # each has the libraries as they are after import
-        assert os.waitpid(child, 0)[1] == 0, name
-        continue
-    os.environ.update(environment)
-    print(name, train(Path(sys.argv[1]) / name), sep="=", flush=True)
-    os._exit(0)
-"""
 RANK = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
 ENVIRONMENTS = {
     "of torchrun": RANK,
@@ -52,11 +21,17 @@ ENVIRONMENTS = {
 }
 
 
-def weights_after_training(folder, environments, from_the_start=None):
-    """The hash of the weights by name of the environment; one may be there before anything is imported."""
+EVERYTHING = {name: value for environment in ENVIRONMENTS.values() for name, value in environment.items()}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The hash of the weights by name of the environment, in a process that had all of them before it imported."""
+    environments = ENVIRONMENTS | {"all of them": EVERYTHING}
+    script = Path(__file__).with_name("cluster_training.py")
     done = subprocess.run(
-        [sys.executable, "-c", TRAINING, folder, json.dumps(environments)],
-        env=os.environ | (from_the_start or {}),
+        [sys.executable, script, tmp_path_factory.mktemp("weights"), json.dumps(environments)],
+        env=os.environ | EVERYTHING,
         capture_output=True,
         text=True,
         timeout=120,
@@ -66,18 +41,14 @@ def weights_after_training(folder, environments, from_the_start=None):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return weights_after_training(tmp_path_factory.mktemp("weights"), {"plain": {}, **ENVIRONMENTS})
+def plain(tmp_path_factory):
+    """The hash of the weights after a training in this process, which knows of no cluster."""
+    return train(tmp_path_factory.mktemp("plain"))
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_environment_of_a_cluster_changes_no_training(weights, environment):
-    assert weights[environment] == weights["plain"]
-
-
-def test_nor_does_one_that_was_there_before_the_libraries_were_imported(tmp_path, weights):
-    everything = {name: value for environment in ENVIRONMENTS.values() for name, value in environment.items()}
-    assert weights_after_training(tmp_path, {"plain": {}}, from_the_start=everything) == {"plain": weights["plain"]}
+@pytest.mark.parametrize("environment", [*ENVIRONMENTS, "all of them"])
+def test_the_environment_of_a_cluster_changes_no_training(weights, plain, environment):
+    assert weights[environment] == plain
 
 
 def test_the_environment_is_whole_again_afterwards(monkeypatch):
