@@ -122,8 +122,6 @@ class DistillationParams(MethodParams):
     """Whose scores are cut: those of the scoring pass, or the teacher's as it is, without training and dropout."""
     repair_samples: NonNegativeInt = 0
     """Training examples by which the output projections are solved anew after the cut; 0 leaves them."""
-    allocation_samples: NonNegativeInt = 0
-    """Training examples by which the teacher's loss says how much of each module stays; 0 leaves that to the scores."""
 
 
 class RecipeParams(DistillationParams):

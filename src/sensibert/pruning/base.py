@@ -83,9 +83,9 @@ class PruningContext:
         assert self.method.criterion is not None, f"{self.method.name} cuts by no criterion"
         return self.method.criterion
 
-    def mask(self, scores: ScoreFile, budget: float, **changes: Any) -> Mask:
-        """Cut scores as the settings of the grid say; `changes` are options of `mask_for` that differ from them."""
-        options = self.masking.options(self.criterion) | changes
+    def mask(self, scores: ScoreFile, budget: float) -> Mask:
+        """Cut scores as the settings of the grid say."""
+        options = self.masking.options(self.criterion)
         return mask_for(scores, self.criterion, budget, self.masking.budget_kind, **options)
 
     def score(self, model: PreTrainedModel, criteria: Sequence[str] | None = None, **changes: Any) -> ScoreFile:

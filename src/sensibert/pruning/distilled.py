@@ -7,7 +7,6 @@ the other, with or without a repair of the output projections. `recipe` is this 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from sensibert.data.encoding import Example, draw
 from sensibert.evaluation.evaluate import predict
 from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
-from sensibert.pruning.allocation import measured_scores
 from sensibert.pruning.base import Pruned, PruningContext
 from sensibert.pruning.repair import repaired
 from sensibert.scoring.files import ScoreFile
@@ -34,10 +32,7 @@ def prune(context: PruningContext) -> Pruned:
     keep_for_reuse()  # the teacher computes before the fine-tuning calls it
     teacher = context.tuned_model().eval()
     scores = context.scores if settings.scores == "pretrained" else _scores_of(teacher, context)
-    if settings.allocation_samples:
-        mask = _measured_mask(teacher, scores, context, settings.allocation_samples)
-    else:
-        mask = context.mask(scores, context.budget)
+    mask = context.mask(scores, context.budget)
     dense = teacher if settings.start == "tuned" else context.new_model().eval()
     model, chosen = slim(dense, mask), {}
     if settings.repair_samples:
@@ -77,14 +72,6 @@ def taught(
 def passes_of(mask: Mask) -> float:
     """What the scores of a mask took, as far as it says."""
     return mask.origin.scoring_passes if mask.origin else 0
-
-
-def _measured_mask(teacher: PreTrainedModel, scores: ScoreFile, context: PruningContext, samples: int) -> Mask:
-    """The best dimensions of the criterion, so many of each module as the teacher's measured loss says."""
-    sample, precision = draw(context.examples, samples, context.seed), context.training.precision
-    measured = measured_scores(teacher, scores.of(context.criterion), sample, context.tokenizer, precision)
-    scores = replace(scores, scores={context.criterion: measured})
-    return context.mask(scores, context.budget, rank_by="score_per_parameter")
 
 
 def _scores_of(teacher: PreTrainedModel, context: PruningContext) -> ScoreFile:
