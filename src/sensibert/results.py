@@ -6,7 +6,7 @@ They are stored in JSON files as `dataclasses.asdict` gives them; `io.read_recor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sensibert.config.grid import Cell
@@ -224,23 +224,3 @@ class Deployed:
     def cell(self) -> Cell:
         """The point of the grid."""
         return Cell(self.task, self.method, self.budget, self.seed)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a compression cost and saved."""
-
-    recipe: dict[str, Any]
-    task: dict[str, Any]
-    data: dict[str, Any]
-    """Rows read, kept and dropped, by split."""
-    before: Result
-    """The dense model; without metrics if no baseline was requested."""
-    after: Result
-    mask: dict[str, Any]
-    """What the mask keeps, in the unit of the budget and in the others."""
-    vocabulary: dict[str, Any] | None
-    """What trimming the vocabulary removed and what it cost; None if it was not requested."""
-    latency: list[Latency]
-    """Latencies of the models `before` and `after`, which took turns."""
-    provenance: dict[str, Any] = field(repr=False)

@@ -11,7 +11,9 @@ from sensibert.compress import Recipe, compress_model
 from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
 from sensibert.io import read_json, read_record
 from sensibert.models.mask import Mask, read_mask, write_mask
-from sensibert.results import Evidence, History
+from sensibert.report.card import summary, write_card
+from sensibert.report.evidence import Drop, Evidence
+from sensibert.results import History
 from sensibert.scoring.files import read_scores, write_scores
 from sensibert.sources.files import read_task
 
@@ -139,7 +141,7 @@ def test_the_steps_alone_give_the_same_model(compressed, reviews, tmp_path):
 
 
 def test_a_killed_run_goes_on_where_it_was(reviews, tmp_path, monkeypatch):
-    from sensibert import compress as flow
+    from sensibert.compress import flow
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -168,7 +170,7 @@ def test_models_take_turns_in_a_bench(compressed, tmp_path):
 
 
 def test_what_a_killed_run_with_other_scores_left_is_thrown_away(compressed, reviews, tmp_path, monkeypatch):
-    from sensibert import compress as flow
+    from sensibert.compress import flow
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -249,6 +251,79 @@ def test_scores_or_a_mask_from_elsewhere_take_no_pass(compressed, compress_with)
         # The mask itself still tells what its scores took.
         assert read_mask(out / "evidence" / "mask.safetensors").origin.scoring_passes == 1
         assert (out / "evidence" / "scores.safetensors").exists() == ("scores" in given)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Enough rows for trials of rates."""
+    words = ["plot", "actor", "scene", "story", "music"]
+    rows = [
+        {"review": f"a {('dull', 'warm')[row % 2]} {words[row % 5]} number {row}", "verdict": LABELS[row % 2]}
+        for row in range(260)
+    ]
+    folder = tmp_path_factory.mktemp("many")
+    pd.DataFrame(rows[:220]).to_csv(folder / "train.csv", index=False)
+    pd.DataFrame(rows[220:]).to_csv(folder / "validation.csv", index=False)
+    return read_task(str(folder / "train.csv"), str(folder / "validation.csv"), text="review", label="verdict")
+
+
+@pytest.mark.parametrize("method", ["recipe", "one_shot"])
+def test_the_rates_are_found_on_training_rows_that_no_trial_trains_on(method, many, tmp_path, monkeypatch):
+    from sensibert.compress import job
+    from sensibert.training import cell
+
+    trained, judged = [], []
+    fine_tune, judge = cell.fine_tune, job.judge
+
+    def watched_training(model, examples, *given, **how):
+        trained.append(({example["idx"] for example in examples}, how["options"].rate))
+        return fine_tune(model, examples, *given, **how)
+
+    def watched_judge(model, examples, *given):
+        judged.append({example["idx"] for example in examples})
+        return judge(model, examples, *given)
+
+    monkeypatch.setattr(cell, "fine_tune", watched_training)
+    monkeypatch.setattr(job, "judge", watched_judge)
+    training = TrainingParams(epochs=0.2, batch_size=8, precision="fp32", min_steps=0)
+    recipe = Recipe(model=ModelParams(backbone="tiny-bert"), budget=0.4, training=training, method=method)
+    evidence = compress_model(*many, recipe, tmp_path / "small", say=lambda _: None)
+
+    everything = set(many[1]["train"]["idx"])
+    assert len(trained) == len(judged) + 2
+    assert [rows for rows, _ in trained].count(everything) == 2, "the dense and the slim model"
+    for rows in judged:
+        assert len(rows) == 44
+        assert rows < everything, "no held-out row"
+    for rows, _ in trained:
+        assert rows == everything or rows == everything - judged[0]
+    assert evidence.rates.keys() == {"dense", "slim"}
+    for chosen in evidence.rates.values():
+        assert len(chosen.tried) >= 3
+        assert chosen.dev_examples == 44
+        assert chosen.steps == 6
+    rates = [rate for rows, rate in trained if rows == everything]
+    assert rates == [evidence.rates["dense"].learning_rate, evidence.rates["slim"].learning_rate]
+
+
+def test_a_rate_that_is_given_is_taken(many, tmp_path):
+    training = TrainingParams(epochs=0.2, batch_size=8, precision="fp32", min_steps=0)
+    recipe = Recipe(model=ModelParams(backbone="tiny-bert"), budget=0.4, training=training, learning_rate=3e-4)
+    evidence = compress_model(*many, recipe, tmp_path / "small", say=lambda _: None)
+    assert {(chosen.learning_rate, len(chosen.tried)) for chosen in evidence.rates.values()} == {(3e-4, 0)}
+
+
+def test_a_drop_beyond_chance_is_said_and_written_in_the_card(compressed, tmp_path):
+    evidence = read_record(compressed[0] / "evidence" / "report.json", Evidence)
+    assert "warning" not in summary(replace(evidence, drop=Drop(2.0, -0.5, 4.5)))
+    large = replace(evidence, drop=Drop(28.3, 20.0, 35.0))
+    said = (
+        "Accuracy fell by 28.3 points, which is more than chance: the 95 % interval is 20.0 to 35.0 on 30 held-out "
+        "rows. Try a larger budget than 0.4, longer training than 1 epochs or more than 80 training rows."
+    )
+    assert f"warning: {said}" in summary(large)
+    write_card(large, tmp_path)
+    assert f"> [!WARNING]\n> {said}" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 
 from sensibert.io import read_record
 from sensibert.report.card import write_card
+from sensibert.report.evidence import Evidence
 from sensibert.report.markdown import LONGEST, code, visible
-from sensibert.results import Evidence
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,14 @@ def compress(
         typer.Option("--epochs", help="Of fine-tuning; without it 3, and more on few rows: 300 steps at least."),
     ] = None,
     batch_size: BatchSize = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak rate of fine-tuning.")] = 2e-4,
+    learning_rate: Annotated[
+        str,
+        typer.Option(
+            "--learning-rate",
+            metavar="searched|RATE",
+            help="Peak rate of fine-tuning; searched finds one by short trials on a part of the training rows.",
+        ),
+    ] = "searched",
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
     pooling: Pooled = "auto",

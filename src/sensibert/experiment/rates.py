@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from sensibert.errors import DataError, DivergedError
 from sensibert.results import WORST_METRIC, RateCurve, TriedRate
@@ -11,30 +12,38 @@ MOST_EXTENSIONS = 6
 """Rates that are tried beyond a range; a method that wants still more has no best rate."""
 
 
-def search_rate(dev_metric: Callable[[float, int], float], grid: Sequence[float], seeds: Sequence[int]) -> RateCurve:
+def search_rate(
+    dev_metric: Callable[[float, int], float],
+    grid: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    further: int = MOST_EXTENSIONS,
+    at_edge: Literal["refuse", "take"] = "refuse",
+) -> RateCurve:
     """Try every rate of a grid with every seed; beyond the grid as long as its lowest or highest rate is the best.
 
     Args:
         dev_metric: Gives the metric on the dev split for a rate and a seed; may raise a DivergedError.
         grid: Rates in ascending order, each twice the one before.
         seeds: A rate counts with its mean over them.
+        further: Rates that are tried beyond the grid at most.
+        at_edge: What happens if the best rate is still at the edge then.
 
     Raises:
-        DataError: every rate diverged, or no best rate was found beyond the grid.
+        DataError: every rate diverged, or the best rate is at the edge and that is refused.
     """
     tried = {rate: _try(dev_metric, rate, seeds) for rate in grid}
-    for _ in range(MOST_EXTENSIONS + 1):
+    for left in range(further, -1, -1):
         curve = [tried[rate] for rate in sorted(tried)]
         best = _best_of(curve)
         if best.mean == WORST_METRIC:
-            raise DataError(f"every rate from {grid[0]:g} to {grid[-1]:g} diverged; give rates.lowest a lower value")
-        if best is curve[0]:
-            further = best.learning_rate / 2
-        elif best is curve[-1]:
-            further = best.learning_rate * 2
-        else:
+            raise DataError(f"every rate from {grid[0]:g} to {grid[-1]:g} diverged; give a lower one")
+        is_inside = best is not curve[0] and best is not curve[-1]
+        if is_inside or (at_edge == "take" and not left):
             return RateCurve(best.learning_rate, curve)
-        tried[further] = _try(dev_metric, further, seeds)
+        if left:
+            beyond = best.learning_rate * (0.5 if best is curve[0] else 2)
+            tried[beyond] = _try(dev_metric, beyond, seeds)
     raise DataError(f"no best rate between {min(tried):g} and {max(tried):g}: the metric still rises at the edge")
 
 

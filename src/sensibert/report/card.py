@@ -9,16 +9,35 @@ from tabulate import tabulate
 
 from sensibert.config.settings import TrainingParams
 from sensibert.io import replacing
+from sensibert.report.evidence import Evidence
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.report.markdown import code, visible
-from sensibert.results import Evidence
 
 HEADER = ("", "before", "after", "")
 
 
 def summary(evidence: Evidence) -> str:
-    """Before and after, as a table for the console."""
-    return tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right"))
+    """Before and after, as a table for the console; with a warning below it if too much was lost."""
+    table = tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right"))
+    warned = warning(evidence)
+    return f"{table}\n\nwarning: {warned}" if warned else table
+
+
+def warning(evidence: Evidence) -> str | None:
+    """What was lost beyond chance, and what to try against it; None if nothing was."""
+    drop, recipe = evidence.drop, evidence.recipe
+    if drop is None or not drop.is_large:
+        return None
+    rows = evidence.data["splits"]["train"]["kept"]
+    metric, _, _ = metric_label(evidence.task["primary_metric"]).partition(" (")
+    advice = [f"a larger budget than {recipe['budget']:g}"] if recipe["budget"] < 1 else []
+    if recipe["method"] == "one_shot":
+        advice.append("the method `recipe`")
+    advice += [f"longer training than {_epochs(evidence):.3g} epochs", f"more than {rows:,} training rows"]
+    return (
+        f"{metric} fell by {drop.points:.1f} points, which is more than chance: the 95 % interval is {drop.low:.1f} to "
+        f"{drop.high:.1f} on {evidence.after.examples:,} held-out rows. Try {', '.join(advice[:-1])} or {advice[-1]}."
+    )
 
 
 def write_card(evidence: Evidence, folder: Path) -> None:
@@ -114,7 +133,7 @@ attention and feed-forward dimensions), chosen by {code(recipe["criterion"])} an
 The dropped dimensions are gone from the files: nothing is masked at run time.
 
 {table}
-
+{_warned(evidence)}
 Metrics are on {after.examples:,} held-out rows{_chosen_by(evidence)}. Latency is the median forward pass in fp32
 over texts of {after.cost.tokens} tokens on {processor} with {hardware["torch_threads"]}
 threads; both models took turns.
@@ -135,9 +154,9 @@ layer its own size. After `import sensibert` it is not needed. `sensibert export
 
 ## How it was made
 
-{_vocabulary(evidence)}`evidence/report.json` holds the recipe, what became of the rows, the mask in all units, the
-software (torch {versions["torch"]}, transformers {versions["transformers"]}, sensibert {versions["sensibert"]}) and
-the machine; beside it are the scores, the mask and the prediction for each held-out row.
+{_vocabulary(evidence)}{_rates(evidence)}`evidence/report.json` holds the recipe, what became of the rows,
+the mask in all units, the software (torch {versions["torch"]}, transformers {versions["transformers"]}, sensibert
+{versions["sensibert"]}) and the machine; beside it are the scores, the mask and the prediction for each held-out row.
 
 ## Limits
 
@@ -146,11 +165,25 @@ limits, the biases and the licence of the model it was made from.
 """
 
 
+def _warned(evidence: Evidence) -> str:
+    found = warning(evidence)
+    return f"\n> [!WARNING]\n> {found}\n" if found else ""
+
+
 _HOW = {
     "recipe": "It was cut from the fine-tuned dense model, repaired by least squares, and learned from\n"
     "that model's answers as well as from the labels.",
     "one_shot": "It was cut from the pre-trained model.",
 }
+
+
+def _rates(evidence: Evidence) -> str:
+    if not evidence.rates:
+        return ""
+    chosen = " and ".join(f"{rate.learning_rate:g} ({name})" for name, rate in evidence.rates.items())
+    judges = max(rate.dev_examples for rate in evidence.rates.values())
+    how = f", found by short trials that {judges:,} of the training\nrows judged" if judges else ""
+    return f"The peak rate of fine-tuning was {chosen}{how}. "
 
 
 def _vocabulary(evidence: Evidence) -> str:

@@ -1,0 +1,101 @@
+"""The peak rate of a fine-tuning, found by short trials on rows that are carved from the training rows.
+
+The best rate falls with the length of a training, about with the root of its optimizer steps (docs/recipe.md): so what
+is best for a hundred steps says what is good for thousands, and a search costs little beside the training it is for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sensibert.config.settings import TrainingParams
+from sensibert.data.encoding import Example, labels_of
+from sensibert.data.tasks import Task
+from sensibert.errors import DivergedError
+from sensibert.experiment.rates import search_rate
+from sensibert.report.evidence import ChosenRate
+from sensibert.results import WORST_METRIC
+from sensibert.sources.prepare import stratified_order
+
+USUAL_RATE = 4e-4
+"""The peak rate where the search begins, of a training of `TRIAL_STEPS` steps."""
+TRIAL_STEPS = 100
+"""Optimizer steps of a trial."""
+FURTHER_TRIALS = 2
+"""Rates that are tried beyond a half and twice the usual one."""
+
+_DEV_FRACTION, _MOST_DEV, _LEAST_DEV = 0.2, 500, 40
+
+
+@dataclass(frozen=True)
+class Carved:
+    """Training examples in two parts: those that trials train on, and those that judge them."""
+
+    train: list[Example]
+    dev: list[Example]
+
+
+def carve(examples: list[Example], task: Task, seed: int) -> Carved | None:
+    """Set some training examples aside, of every class alike; None if these are too few to judge by."""
+    size = min(_MOST_DEV, round(_DEV_FRACTION * len(examples)))
+    if size < _LEAST_DEV:
+        return None
+    labels = labels_of(examples)
+    fifths = labels.argsort(kind="stable").argsort() * 5 // len(labels)
+    order = stratified_order(fifths if task.is_regression else labels, seed)
+    return Carved([examples[row] for row in sorted(order[size:])], [examples[row] for row in sorted(order[:size])])
+
+
+def usual_rate(steps: int) -> float:
+    """The peak rate that suits many trainings of so many optimizer steps."""
+    return USUAL_RATE * math.sqrt(TRIAL_STEPS / steps)
+
+
+def short(training: TrainingParams, examples: int) -> TrainingParams:
+    """The settings of a trial on so many examples: as the training itself, and shorter if that is longer."""
+    in_epoch = math.ceil(examples / training.batch_size)
+    epochs = min(training.epochs_for(examples), TRIAL_STEPS / in_epoch)
+    return training.model_copy(update={"epochs": epochs, "min_steps": 0})
+
+
+def choose_rate(
+    training: TrainingParams, examples: int, carved: Carved | None, dev_metric: Callable[[float], float]
+) -> ChosenRate:
+    """The peak rate for a training on so many examples.
+
+    Args:
+        training: Its settings.
+        examples: The number of its training examples.
+        carved: What trials train on and are judged by; without it the usual rate is taken.
+        dev_metric: Trains with the settings that `short` gives and a rate, and gives the metric on the dev examples.
+
+    Raises:
+        DataError: every rate diverged.
+    """
+    steps = steps_of(training, examples)
+    if carved is None:
+        return ChosenRate(_rounded(usual_rate(steps)), steps, 0, 0, [])
+    trial_steps = steps_of(short(training, len(carved.train)), len(carved.train))
+    usual = usual_rate(trial_steps)
+
+    def tried(rate: float, _: int) -> float:
+        try:
+            return dev_metric(rate)
+        except DivergedError:
+            return WORST_METRIC
+
+    found = search_rate(tried, [usual / 2, usual, 2 * usual], [0], further=FURTHER_TRIALS, at_edge="take")
+    rate = _rounded(found.rate * math.sqrt(trial_steps / steps))
+    return ChosenRate(rate, steps, trial_steps, len(carved.dev), found.tried)
+
+
+def _rounded(rate: float) -> float:
+    """A rate that people read: two digits are more than the trials can tell."""
+    return float(f"{rate:.2g}")
+
+
+def steps_of(training: TrainingParams, examples: int) -> int:
+    """Optimizer steps of a training on so many examples."""
+    return math.ceil(training.epochs_for(examples) * math.ceil(examples / training.batch_size))

@@ -1,0 +1,62 @@
+"""What a compression cost and saved: everything that its card and its page say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sensibert.results import Latency, Result, TriedRate
+
+
+@dataclass(frozen=True)
+class ChosenRate:
+    """The peak rate of a fine-tuning, and the trials that found it."""
+
+    learning_rate: float
+    steps: int
+    """Optimizer steps of the fine-tuning."""
+    trial_steps: int
+    """Those of a trial; 0 if there were too few rows to try, or the rate was given."""
+    dev_examples: int
+    """Training examples that the trials were judged by; they trained on the others."""
+    tried: list[TriedRate]
+    """In the order of the rates, which are those of the short trials."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What the primary metric lost on the held-out rows."""
+
+    points: float
+    low: float
+    """Lower end of the 95 % interval of a paired bootstrap."""
+    high: float
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is more than a point, and more than chance makes of two equal models."""
+        return self.points > 1 and self.low > 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a compression cost and saved."""
+
+    recipe: dict[str, Any]
+    task: dict[str, Any]
+    data: dict[str, Any]
+    """Rows read, kept and dropped, by split."""
+    before: Result
+    """The dense model; without metrics if no baseline was requested."""
+    after: Result
+    mask: dict[str, Any]
+    """What the mask keeps, in the unit of the budget and in the others."""
+    vocabulary: dict[str, Any] | None
+    """What trimming the vocabulary removed and what it cost; None if it was not requested."""
+    rates: dict[str, ChosenRate]
+    """How fast the models that were tuned learned: `dense` and `slim`."""
+    drop: Drop | None
+    """None without a baseline."""
+    latency: list[Latency]
+    """Latencies of the models `before` and `after`, which took turns."""
+    provenance: dict[str, Any] = field(repr=False)

@@ -1,0 +1,110 @@
+"""Peak rates from short trials: what is carved, what is tried, and what is made of it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sensibert.compress.rates import TRIAL_STEPS, USUAL_RATE, carve, choose_rate, short, steps_of, usual_rate
+from sensibert.config.settings import TrainingParams
+from sensibert.data.tasks import TASKS
+from sensibert.errors import DataError, DivergedError
+from sensibert.results import WORST_METRIC
+
+TRAINING = TrainingParams(epochs=3, batch_size=32, min_steps=300)
+
+
+def examples(count, classes=2):
+    return [{"labels": row % classes, "idx": row} for row in range(count)]
+
+
+def rows(part):
+    return {example["idx"] for example in part}
+
+
+def peaked_at(best):
+    return lambda rate: 90 - 10 * abs(math.log2(rate / best))
+
+
+def test_a_fifth_is_carved_of_every_class_alike():
+    given = examples(600, classes=6)
+    carved = carve(given, TASKS["sst2"], seed=0)
+    assert len(carved.dev) == 120
+    assert rows(carved.dev).isdisjoint(rows(carved.train))
+    assert rows(carved.dev) | rows(carved.train) == rows(given)
+    assert set(np.bincount([example["labels"] for example in carved.dev])) == {20}
+    assert carve(given, TASKS["sst2"], seed=0) == carved
+    assert carve(given, TASKS["sst2"], seed=1) != carved
+
+
+def test_no_more_is_carved_than_judging_needs():
+    assert len(carve(examples(60_000), TASKS["sst2"], seed=0).dev) == 500
+
+
+def test_of_few_examples_none_are_carved():
+    assert carve(examples(190), TASKS["sst2"], seed=0) is None
+
+
+def test_real_numbers_are_carved_over_their_whole_range():
+    given = [{"labels": float(row), "idx": row} for row in range(1000)]
+    dev = [example["labels"] for example in carve(given, TASKS["stsb"], seed=0).dev]
+    assert np.histogram(dev, bins=5, range=(0, 1000))[0].tolist() == [40] * 5
+
+
+@pytest.mark.parametrize(("count", "steps"), [(50, TRIAL_STEPS), (1_000, TRIAL_STEPS), (60_000, TRIAL_STEPS)])
+def test_a_trial_is_short(count, steps):
+    assert steps_of(short(TRAINING, count), count) == steps
+
+
+def test_a_trial_is_no_longer_than_the_training():
+    brief = TrainingParams(epochs=1, batch_size=32, min_steps=0)
+    assert steps_of(short(brief, 320), 320) == steps_of(brief, 320) == 10
+
+
+def test_the_usual_rate_falls_with_the_root_of_the_steps():
+    assert usual_rate(TRIAL_STEPS) == USUAL_RATE
+    assert usual_rate(4 * TRIAL_STEPS) == pytest.approx(USUAL_RATE / 2)
+
+
+@pytest.mark.parametrize("best", [USUAL_RATE / 4, USUAL_RATE, USUAL_RATE * 2])
+def test_the_best_rate_of_the_trials_is_scaled_to_the_steps_of_the_training(best):
+    carved = carve(examples(600), TASKS["sst2"], seed=0)
+    chosen = choose_rate(TRAINING, 600, carved, peaked_at(best))
+    assert chosen.learning_rate == pytest.approx(best * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
+    assert (chosen.steps, chosen.trial_steps, chosen.dev_examples) == (300, TRIAL_STEPS, 120)
+    tried = [point.learning_rate for point in chosen.tried]
+    assert tried == sorted(tried)
+    assert tried[0] < best < tried[-1]
+
+
+def test_the_trials_end_though_the_best_is_at_the_edge():
+    carved = carve(examples(600), TASKS["sst2"], seed=0)
+    chosen = choose_rate(TRAINING, 600, carved, lambda rate: rate)
+    assert len(chosen.tried) == 5
+    assert chosen.learning_rate == pytest.approx(8 * USUAL_RATE * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
+
+
+def test_a_rate_that_diverges_is_not_chosen():
+    def dev_metric(rate):
+        if rate > USUAL_RATE / 2:
+            raise DivergedError("too fast")
+        return 50.0
+
+    carved = carve(examples(600), TASKS["sst2"], seed=0)
+    chosen = choose_rate(TRAINING, 600, carved, dev_metric)
+    assert chosen.learning_rate < USUAL_RATE / 2
+    assert [point.mean for point in chosen.tried][-2:] == [WORST_METRIC] * 2
+
+
+def test_rates_that_all_diverge_are_an_error():
+    def dev_metric(rate):
+        raise DivergedError("too fast")
+
+    with pytest.raises(DataError, match="diverged"):
+        choose_rate(TRAINING, 600, carve(examples(600), TASKS["sst2"], seed=0), dev_metric)
+
+
+def test_without_rows_to_judge_by_the_usual_rate_is_taken():
+    chosen = choose_rate(TRAINING, 100, None, lambda rate: pytest.fail("there is nothing to try"))
+    assert chosen.learning_rate == pytest.approx(usual_rate(300), rel=0.05)
+    assert chosen.tried == []

@@ -1,0 +1,61 @@
+"""What a compression lost, beyond chance or not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sensibert.compress.verdict import drop_of
+from sensibert.data.tasks import TASKS
+
+
+def predictions(right, rows=600, task="sst2"):
+    """Predictions of which the first `right` rows are right."""
+    labels = np.arange(rows) % 2
+    found = np.where(np.arange(rows) < right, labels, 1 - labels)
+    return pd.DataFrame({"label": labels, "prediction": found})
+
+
+def test_a_model_that_answers_alike_lost_nothing():
+    drop = drop_of(predictions(540), predictions(540), TASKS["sst2"])
+    assert (drop.points, drop.low, drop.high) == (0, 0, 0)
+    assert not drop.is_large
+
+
+def test_a_large_drop_is_more_than_chance():
+    drop = drop_of(predictions(540), predictions(480), TASKS["sst2"])
+    assert drop.points == pytest.approx(10)
+    assert 7 < drop.low < drop.points < drop.high < 13
+    assert drop.is_large
+
+
+def test_a_drop_on_few_rows_may_be_chance():
+    drop = drop_of(predictions(28, 30), predictions(26, 30), TASKS["sst2"])
+    assert drop.points == pytest.approx(100 * 2 / 30)
+    assert drop.low <= 0
+    assert not drop.is_large
+
+
+def test_a_sure_but_small_drop_is_no_reason_to_warn():
+    drop = drop_of(predictions(9_000, 10_000), predictions(8_950, 10_000), TASKS["sst2"])
+    assert drop.low > 0
+    assert not drop.is_large
+
+
+def test_a_gain_is_a_negative_drop():
+    assert drop_of(predictions(480), predictions(540), TASKS["sst2"]).high < 0
+
+
+def test_it_is_the_task_s_own_metric():
+    drop = drop_of(predictions(600), predictions(300), TASKS["cola"])
+    assert drop.points == pytest.approx(100)  # a Matthews correlation of 1, and of 0
+
+
+def test_numbers_are_compared_too():
+    labels = np.linspace(0, 5, 100)
+    before = pd.DataFrame({"label": labels, "prediction": labels})
+    after = pd.DataFrame({"label": labels, "prediction": np.random.default_rng(0).permutation(labels)})
+    assert drop_of(before, after, TASKS["stsb"]).is_large
+
+
+def test_without_a_baseline_nothing_is_said():
+    assert drop_of(pd.DataFrame(), predictions(540), TASKS["sst2"]) is None
