@@ -10,6 +10,7 @@ from sensibert.cli import app
 from sensibert.compress import Recipe, compress_model
 from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
 from sensibert.io import read_json, read_record
+from sensibert.models.backbones import load_tokenizer
 from sensibert.models.mask import Mask, read_mask, write_mask
 from sensibert.report.card import summary, write_card
 from sensibert.report.evidence import Drop, Evidence
@@ -107,7 +108,8 @@ def test_the_model_card_names_the_metrics_for_the_hub(compressed):
 def test_a_small_model_answers_through_the_command_line(compressed, reviews, tmp_path):
     out, _ = compressed
     arguments = ["--data", reviews / "validation.csv", "--text", "review", "--label", "verdict"]
-    result = run("evaluate", out, *arguments, "--max-length", "32", "--out", tmp_path / "metrics")
+    result = run("evaluate", out, *arguments, "--out", tmp_path / "metrics")  # cut as it was compressed
+    assert load_tokenizer(str(out)).model_max_length == 32
     assert result.exit_code == 0, result.output
     expected = read_json(out / "evidence" / "report.json")["after"]["metrics"]
     found = read_json(tmp_path / "metrics" / "metrics.json")

@@ -50,6 +50,7 @@ def main(
     sensibert compress       make a model smaller, in one command
     sensibert score, mask    its first steps alone: one scoring, a mask for any budget
     sensibert evaluate       metrics of a model on labelled data
+    sensibert predict        answers of a model or an export to a file of texts
     sensibert bench          how fast models answer, compared in one run
     sensibert export         ONNX and INT8, checked
 

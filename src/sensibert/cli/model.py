@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sensibert.data.tasks import Task
     from sensibert.deploy.onnx.export import Fidelity
 
+_PIECE = 1024
+"""Rows that are read, answered and written at once."""
 _MOST_ROWS, _LONGEST, _LARGEST_BATCH = 10**12, 1_000_000, 1_000_000
 """Far more than any machine has room for, and small enough for the number formats of the libraries."""
 
@@ -71,6 +73,15 @@ MaxTrain = Annotated[
 ]
 MaxLength = Annotated[
     int, typer.Option("--max-length", min=8, max=_LONGEST, help="Longer texts are cut at this number of tokens.")
+]
+LengthOfModel = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        min=8,
+        max=_LONGEST,
+        help="Longer texts are cut at this number of tokens; without it as the model was compressed, else at 128.",
+    ),
 ]
 Pooled = Annotated[
     str,
@@ -340,7 +351,7 @@ def evaluate(
     text: TextColumn,
     label: LabelColumn,
     text_pair: TextPairColumn = None,
-    max_length: MaxLength = 128,
+    max_length: LengthOfModel = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for metrics.json and predictions.parquet.")
     ] = None,
@@ -352,17 +363,19 @@ def evaluate(
         _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.compute.hardware import best_device
     from sensibert.data.encoding import encode
+    from sensibert.deploy.answers import usual_length
     from sensibert.evaluation.evaluate import evaluate
     from sensibert.io import replacing, write_json
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
-    check_length(model.config, max_length)
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    length = max_length or usual_length(folder, tokenizer.model_max_length)
+    check_length(model.config, length)
     columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
     task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
-    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
-    found = evaluate(model, {"validation": encode(rows, tokenizer, max_length)}, tokenizer, task)
+    found = evaluate(model, {"validation": encode(rows, tokenizer, length)}, tokenizer, task)
     typer.echo(f"{'rows':20} {len(rows):,}")
     _say_dropped(dropped)
     for name, value in found.metrics.items():
@@ -373,6 +386,64 @@ def evaluate(
             write_json(beside / "metrics.json", {"rows": len(rows), **found.metrics})
             found.predictions.to_parquet(beside / "predictions.parquet", index=False)
             mark(beside, "evaluate")
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A saved model, or an export.")],
+    data: Annotated[
+        str, typer.Argument(metavar="FILE", help="Texts: .csv, .tsv, .jsonl (also .gz), .parquet or .txt; - is stdin.")
+    ],
+    text: TextColumn = "text",
+    text_pair: TextPairColumn = None,
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="The rows with their answers; without it they go to stdout.")
+    ] = "-",
+    read_as: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FORMAT", help="csv, tsv, jsonl, parquet or txt (a text in each line)."),
+    ] = None,
+    write_as: Annotated[
+        str | None, typer.Option("--to", metavar="FORMAT", help="The same; without it that of the name or the input.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Take the quantized file of an export.")] = False,
+    batch_size: BatchSize = 32,
+    max_length: LengthOfModel = None,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Answer the texts of a file: its columns, and the label with its probability, or the score.
+
+    Rows are read, answered and written piece by piece, so the file may be larger than memory.
+
+    \b
+    sensibert predict small reviews.csv --text review --out answers.csv
+    cat texts.txt | sensibert predict small-onnx - --int8 > answers.jsonl
+    """  # noqa: D301 (a real backspace: it keeps the line)
+    from tqdm.auto import tqdm
+
+    from sensibert.deploy import rows
+    from sensibert.deploy.answers import answer_rows, load_answerer
+
+    kind = rows.format_of(data, read_as, "--from")
+    same = "jsonl" if kind == "txt" or (kind == "parquet" and out == rows.STDIN) else kind
+    to = rows.format_of(out, write_as or (same if out == rows.STDIN else None), "--to")
+    if to == "txt":
+        raise ParamsError("--to txt: such a file has no room for the answers; allowed: csv, tsv, jsonl, parquet")
+    if out != rows.STDIN:
+        if Path(out).exists():
+            raise PlaceError(f"--out {out} is already there; name another file")
+        _claim(context, Path(out), overwrite=False, inputs=_given(folder, data))
+    how: dict[str, Any] = {"max_length": max_length, "batch_size": batch_size, "trust_remote_code": trust_remote_code}
+    answerer = load_answerer(folder, int8=int8, **how)
+    silent = 0
+    with rows.writing_rows(out, to, rows.types_of(data, kind)) as write, tqdm(unit="row", mininterval=1) as progress:
+        for answered, without in answer_rows(rows.read_rows(data, kind, _PIECE), answerer, text, text_pair):
+            write(answered)
+            progress.update(len(answered))
+            silent += without
+    if silent:
+        typer.echo(f"data: {silent:,} rows have no text, and so no answer", err=True)
 
 
 @app.command()
@@ -439,7 +510,7 @@ def export(
     text: Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column of the texts.")] = "text",
     label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="The column of the labels.")] = "label",
     text_pair: TextPairColumn = None,
-    max_length: MaxLength = 128,
+    max_length: LengthOfModel = None,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0, help="Largest difference of a logit.")] = 1e-4,
     overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
@@ -450,6 +521,7 @@ def export(
     """
     _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.data.encoding import encode, encode_texts, texts_of
+    from sensibert.deploy.answers import usual_length
     from sensibert.deploy.onnx.export import export_onnx
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
@@ -458,21 +530,22 @@ def export(
         raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
     model = load_model(folder, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
-    check_length(model.config, max_length)
+    length = max_length or usual_length(folder, tokenizer.model_max_length)
+    check_length(model.config, length)
     if data is None:
         task, texts = None, _sample_sentences()
-        examples = encode_texts(texts, tokenizer, max_length)
+        examples = encode_texts(texts, tokenizer, length)
     else:
         columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
         task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
         _say_dropped(dropped)
-        texts, examples = texts_of(rows), encode(rows, tokenizer, max_length)
+        texts, examples = texts_of(rows), encode(rows, tokenizer, length)
     report = export_onnx(
         model,
         examples,
         tokenizer,
         out,
-        max_length=max_length,
+        max_length=length,
         texts=texts,
         task=task,
         int8=int8,

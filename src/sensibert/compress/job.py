@@ -181,6 +181,7 @@ class Job:
         folder, tokenizer = self.work / name, self.subject.tokenizer
         if not folder.exists():
             model, history = make()
+            tokenizer.model_max_length = self.subject.settings.max_length  # where other tools shall cut texts
             _save(model, tokenizer, folder, history)
         return MadeModel(load_model(folder).to(best_device()), tokenizer, folder)  # type: ignore[arg-type]
 

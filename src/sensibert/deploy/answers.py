@@ -1,0 +1,168 @@
+"""Answers of a saved model or an export to the texts of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.compute.hardware import best_device
+from sensibert.data.encoding import encode_texts, evaluation_batches
+from sensibert.deploy.rows import Row
+from sensibert.errors import BackboneError, DataError, DivergedError
+from sensibert.models.backbones import check_length, load_model, load_tokenizer
+from sensibert.places import mark_of
+
+Text = str | tuple[str, str]
+
+_USUAL_LENGTH = 128
+
+LABEL, PROBABILITY, SCORE = "predicted_label", "probability", "predicted_score"
+"""Columns that an answer adds: the first two, or the third in a regression."""
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A model that answers texts."""
+
+    logits: Callable[[Sequence[Text]], np.ndarray]
+    """From texts, or pairs of texts, to their logits [texts, classes]."""
+    labels: Mapping[int, str] | None
+    """The name of each class; None in a regression."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that an answer adds."""
+        return (SCORE,) if self.labels is None else (LABEL, PROBABILITY)
+
+    def answers(self, texts: Sequence[Text]) -> list[Row]:
+        """The label and its probability, or the score, of each text.
+
+        Raises:
+            DivergedError: the model gives no finite numbers.
+        """
+        logits = self.logits(texts).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise DivergedError("the model's answers are not finite numbers: its training diverged")
+        if self.labels is None:
+            return [{SCORE: float(row[0])} for row in logits]
+        best, parts = logits.argmax(axis=1), softmax(logits, axis=1)
+        return [{LABEL: self.labels[int(i)], PROBABILITY: float(row[i])} for i, row in zip(best, parts, strict=True)]
+
+
+def answer_rows(
+    pieces: Iterator[list[Row]], answerer: Answerer, text: str, text_pair: str | None = None
+) -> Iterator[tuple[list[Row], int]]:
+    """The rows with their answers, piece by piece, and how many of them have no text and so no answer.
+
+    Args:
+        pieces: Rows with the columns `text` and, for pairs, `text_pair`.
+        answerer: What answers.
+        text: Name of the column of the texts.
+        text_pair: Name of the column of the second texts.
+
+    Raises:
+        DataError: a row lacks a column, holds something other than a text there, or has a column that an answer adds.
+    """
+    names = [text] if text_pair is None else [text, text_pair]
+    nothing = dict.fromkeys(answerer.columns)
+    for rows in pieces:
+        for row in rows:
+            _check_row(row, names, answerer.columns)
+        given = [[row[name] for name in names] for row in rows]
+        asked = [place for place, texts in enumerate(given) if all(texts)]
+        texts: list[Text] = [given[place][0] if text_pair is None else tuple(given[place]) for place in asked]  # type: ignore[misc]
+        found = dict(zip(asked, answerer.answers(texts), strict=True)) if asked else {}
+        yield [row | found.get(place, nothing) for place, row in enumerate(rows)], len(rows) - len(asked)
+
+
+def load_answerer(
+    folder: Path,
+    *,
+    int8: bool = False,
+    max_length: int | None = None,
+    batch_size: int = 32,
+    trust_remote_code: bool = False,
+) -> Answerer:
+    """A saved model on the best device, or an export in ONNX Runtime.
+
+    Args:
+        folder: Written by `sensibert compress`, `save_pretrained` or `sensibert export`.
+        int8: Whether to take the quantized file of an export.
+        max_length: Texts are cut at this number of tokens, by default as the model was compressed; an export has its
+            own.
+        batch_size: Texts per forward pass.
+        trust_remote_code: Whether code that the folder brings may run.
+
+    Raises:
+        BackboneError: the folder holds no model, or not this one.
+    """
+    from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE
+
+    if (folder / FP32_FILE).exists() or int8:
+        return _exported(folder, INT8_FILE if int8 else FP32_FILE, batch_size)
+    model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    length = max_length or usual_length(folder, tokenizer.model_max_length)
+    check_length(model.config, length)
+    return Answerer(lambda texts: _torch_logits(model, tokenizer, texts, length, batch_size), _labels_of(model.config))
+
+
+def usual_length(folder: Path, of_tokenizer: int) -> int:
+    """Where texts are cut if nobody says: as the model was compressed, which its tokenizer says, else at 128 tokens."""
+    return of_tokenizer if mark_of(folder, "compress") else _USUAL_LENGTH
+
+
+def _torch_logits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], length: int, batch_size: int
+) -> np.ndarray:
+    examples = encode_texts(texts, tokenizer, length)
+    logits = np.empty((len(examples), model.config.num_labels), dtype=np.float32)  # type: ignore[type-var]
+    model.eval()
+    with torch.inference_mode():
+        for rows, batch in evaluation_batches(examples, tokenizer, batch_size):
+            inputs = {name: values.to(model.device) for name, values in batch.items()}
+            logits[rows] = model(**inputs).logits.float().cpu().numpy()
+    return logits
+
+
+def _exported(folder: Path, file: str, batch_size: int) -> Answerer:
+    """An export, read by the very code that it brings along."""
+    from sensibert.deploy.onnx.onnx_predict import Model
+
+    try:
+        model = Model(folder, file)
+    except Exception as error:  # those of ONNX Runtime and of tokenizers have nothing else in common
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BackboneError(f"cannot answer with {folder / file}: {reason}") from error
+
+    def logits(texts: Sequence[Text]) -> np.ndarray:
+        starts = range(0, len(texts), batch_size)
+        return np.concatenate([model.logits(list(texts[start : start + batch_size])) for start in starts])
+
+    regression = model.config["problem_type"] == "regression"
+    return Answerer(logits, None if regression else {int(key): name for key, name in model.config["id2label"].items()})
+
+
+def _labels_of(config: PreTrainedConfig) -> Mapping[int, str] | None:
+    return (
+        None
+        if config.problem_type == "regression"
+        else {int(key): name for key, name in (config.id2label or {}).items()}
+    )
+
+
+def _check_row(row: Row, names: Sequence[str], added: Sequence[str]) -> None:
+    for name in names:
+        if name not in row:
+            raise DataError(f"there is no column {name!r}; the columns are {', '.join(map(repr, row))}")
+        if not isinstance(row[name], str | None):
+            raise DataError(f"the column {name!r} holds {row[name]!r}, which is no text")
+    for name in added:
+        if name in row:
+            raise DataError(f"there is a column {name!r} already, which an answer would replace; rename it first")
