@@ -4,13 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import BertConfig, BertModel
 from typer.testing import CliRunner
 
 from sensibert.cli import app
 from sensibert.compress import Recipe, compress_model
 from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
 from sensibert.io import read_json, read_record
-from sensibert.models.backbones import load_tokenizer
+from sensibert.models.backbones import load_model, load_tokenizer
+from sensibert.models.cost import count
 from sensibert.models.mask import Mask, read_mask, write_mask
 from sensibert.report.card import summary, write_card
 from sensibert.report.evidence import Drop, Evidence
@@ -72,9 +74,6 @@ def test_it_says_what_was_before_and_after(compressed):
 
 
 def test_the_evidence_agrees_with_the_model(compressed):
-    from sensibert.models.backbones import load_model, load_tokenizer
-    from sensibert.models.cost import count
-
     out, _ = compressed
     report = read_json(out / "evidence" / "report.json")
     model = load_model(out)
@@ -158,6 +157,23 @@ def test_a_killed_run_goes_on_where_it_was(reviews, tmp_path, monkeypatch):
     assert "fine-tune:" not in result.output
     report = read_json(tmp_path / "small" / "evidence" / "report.json")
     assert report["before"]["metrics"] == {}
+
+
+def test_the_dense_model_is_kept_on_request_and_backbones_are_timed_beside_it(many, tmp_path):
+    training = TrainingParams(epochs=0.1, batch_size=8, precision="fp32", min_steps=0)
+    recipe = Recipe(
+        model=ModelParams(backbone="tiny-bert"), budget=0.4, training=training, learning_rate=1e-3, keep_dense=True
+    )
+    evidence = compress_model(*many, recipe, tmp_path / "small", say=lambda _: None)
+    dense = tmp_path / "small" / "dense"
+    assert count(load_model(dense)) == evidence.before.cost.total_parameters > evidence.after.cost.total_parameters
+    assert not (dense / "training.json").exists()
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
+    BertModel(BertConfig(vocab_size=50, **sizes)).save_pretrained(tmp_path / "headless")
+    names = [str(tmp_path / "small"), str(dense), "tiny-bert", str(tmp_path / "headless")]
+    result = run("bench", *names, "--repeats", "1", "--batch-size", "1", "--length", "8")
+    assert result.exit_code == 0, result.output
+    assert all(name in result.output for name in names)
 
 
 def test_models_take_turns_in_a_bench(compressed, tmp_path):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sensibert.data.task_files import Audit
     from sensibert.data.tasks import Task
+    from sensibert.deploy.bench import Candidate
     from sensibert.deploy.onnx.export import Fidelity
 
 _PIECE = 1024
@@ -148,6 +149,9 @@ def compress(
     trim_vocabulary: Annotated[
         bool, typer.Option("--trim-vocabulary", help="Keep only the tokens that the training texts need.")
     ] = False,
+    keep_dense: Annotated[
+        bool, typer.Option("--keep-dense", help="Leave the dense model that was tuned in DIR/dense too.")
+    ] = False,
     epochs: Annotated[
         float | None,
         typer.Option("--epochs", help="Of fine-tuning; without it 3, and more on few rows: 300 steps at least."),
@@ -225,6 +229,7 @@ def compress(
         "learning_rate": learning_rate,
         "baseline": baseline,
         "trim_vocabulary": trim_vocabulary,
+        "keep_dense": keep_dense,
         "seed": seed,
         "any_origin": any_origin,
         "trust_remote_code": trust_remote_code,
@@ -449,8 +454,9 @@ def predict(
 @app.command()
 def bench(
     context: typer.Context,
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Saved models, or exports; ratios are to the first.")
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Saved models, exports or backbones; ratios are to the first."),
     ],
     batch_sizes: Annotated[
         list[int], typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="May be given again.")
@@ -466,24 +472,20 @@ def bench(
 ) -> None:
     """Compare how fast models answer: they take turns in one run, in fp32 unless INT8."""
     if out is not None:
-        _claim(context, out, overwrite=overwrite, inputs=folders)
+        _claim(context, out, overwrite=overwrite, inputs=_given(*models))
     from dataclasses import asdict
 
     import torch
 
     from sensibert.compute.host import hardware
-    from sensibert.deploy.bench import candidates_of, compare_latency
+    from sensibert.deploy.bench import compare_latency
     from sensibert.experiment.provenance import package_versions
     from sensibert.io import write_json
     from sensibert.report.latency import latency_table
 
     if threads:
         torch.set_num_threads(threads)
-    candidates = [
-        candidate
-        for folder in folders
-        for candidate in candidates_of(folder, str(folder), threads, trust_remote_code=trust_remote_code)
-    ]
+    candidates = [candidate for model in models for candidate in _candidates(model, threads, trust_remote_code)]
     found = compare_latency(candidates, batch_sizes, lengths, repeats)
     typer.echo(latency_table(found))
     if out is not None:
@@ -617,6 +619,27 @@ def _claim(context: typer.Context, out: Path, **how: Any) -> None:
 
 def _given(*inputs: Path | str | None) -> list[Path | str]:
     return [given for given in inputs if given is not None]
+
+
+def _candidates(model: str, threads: int | None, trust_remote_code: bool) -> list[Candidate]:
+    """What a name stands for that is to be timed: a saved model, the files of an export, or a backbone."""
+    from sensibert.data.tasks import TASKS
+    from sensibert.deploy.bench import candidates_of, torch_candidate
+    from sensibert.deploy.onnx.export import FP32_FILE
+    from sensibert.models.backbones import load_backbone
+    from sensibert.models.config_file import CONFIG, read_config
+    from sensibert.models.loading import MINILM, TINY
+
+    folder = Path(model)
+    if (folder / CONFIG).is_file() and not (folder / FP32_FILE).exists():
+        heads = read_config(folder).get("architectures") or ["none"]
+        is_backbone = not any("Classification" in head for head in heads)
+    else:
+        is_backbone = model in (MINILM, TINY) or (not folder.exists() and model.count("/") == 1)
+    if not is_backbone:
+        return candidates_of(folder, model, threads, trust_remote_code=trust_remote_code)
+    # With a classifier of any task: it is only timed.
+    return [torch_candidate(model, load_backbone(model, TASKS["sst2"], 0, trust_remote_code=trust_remote_code))]
 
 
 def _part(predicted: dict[str, float]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +44,9 @@ from sensibert.scoring.files import ScoreFile, write_scores
 
 EVIDENCE = "evidence"
 """Folder inside the saved model that holds the evidence for its numbers."""
+
+DENSE = "dense"
+"""Folder inside the saved model that holds the dense one, if it was to be kept."""
 
 
 def compress_model(
@@ -83,23 +86,25 @@ def compress_model(
     run, work = run_of(recipe, dataset, scores, mask), _work_folder(out)
     claim_scratch(work, run)
     try:
-        evidence, small, scores, mask, predictions = _compressed(task, dataset, audit, recipe, work, scores, mask, say)
+        made = _compressed(task, dataset, audit, recipe, work, scores, mask, say)
     except SensibertError:
         release_scratch(work)  # the same command would fail again, and another one would not use it
         raise
     with replacing(out) as folder:
-        shutil.copytree(small.folder, folder)
+        shutil.copytree(made.small.folder, folder)
         (folder / EVIDENCE).mkdir()
         (folder / HISTORY).rename(folder / EVIDENCE / HISTORY)
-        if scores is not None:
-            write_scores(folder / EVIDENCE / "scores.safetensors", scores)
-        write_mask(folder / EVIDENCE / "mask.safetensors", mask)
-        write_record(folder / EVIDENCE / "report.json", evidence)
-        predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
-        write_card(evidence, folder)
+        if made.scores is not None:
+            write_scores(folder / EVIDENCE / "scores.safetensors", made.scores)
+        write_mask(folder / EVIDENCE / "mask.safetensors", made.mask)
+        write_record(folder / EVIDENCE / "report.json", made.evidence)
+        made.predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
+        if recipe.keep_dense:
+            shutil.copytree(made.dense.folder, folder / DENSE, ignore=shutil.ignore_patterns(HISTORY))
+        write_card(made.evidence, folder)
         mark(folder, "compress", run=run)
     release_scratch(work)
-    return evidence
+    return made.evidence
 
 
 def finished(out: Path, run: str) -> Evidence | None:
@@ -118,6 +123,20 @@ def finished(out: Path, run: str) -> Evidence | None:
     return read_record(out / EVIDENCE / "report.json", Evidence)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a run made."""
+
+    evidence: Evidence
+    small: MadeModel
+    dense: MadeModel
+    scores: ScoreFile | None
+    """None if a mask was given."""
+    mask: Mask
+    predictions: pd.DataFrame
+    """Of the small model."""
+
+
 def _compressed(
     task: Task,
     dataset: DatasetDict,
@@ -127,8 +146,8 @@ def _compressed(
     scores: ScoreFile | None,
     mask: Mask | None,
     say: Say,
-) -> tuple[Evidence, MadeModel, ScoreFile | None, Mask, pd.DataFrame]:
-    """The flow: the evidence, the small model, and the scores, the mask and the predictions behind them."""
+) -> _Made:
+    """The flow."""
     job = Job(Subject(task, dataset, recipe.model, recipe.trust_remote_code), recipe, work, say)
     with Timer() as timer:
         here = mask is None and scores is None
@@ -162,7 +181,7 @@ def _compressed(
         latency=latency,
         provenance=collect(timer, recipe.model_dump(mode="json"), _data_hash(dataset), job.precision),
     )
-    return evidence, small, scores, mask, predictions
+    return _Made(evidence, small, dense, scores, mask, predictions)
 
 
 def _recipe_of(mask: Mask, recipe: Recipe) -> Recipe:

@@ -40,6 +40,8 @@ class Recipe(Section):
     given, or the size and speed of the dense model alone. `auto` takes it as given if it already is a classifier
     of these labels, and tunes it otherwise; so does `recipe`, which needs a tuned one, if nothing is compared."""
     trim_vocabulary: bool = False
+    keep_dense: bool = False
+    """Whether the dense model that was tuned for comparison is left in the result too, in the folder `dense`."""
     seed: Annotated[Seed, Field()] = 0
     any_origin: bool = False
     """Whether scores or a mask may have been made for another backbone, task or data whose shapes fit."""
