@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from chaos.subjects import EVIDENCE, THERE, Subject
-from chaos.trials import Command, can_mount, kill_at_change, leave_room, log_of, rehearse
+from chaos.trials import Command, can_mount, leave_room, log_of, rehearse
 from chaos.worlds import COMPRESS, make_desk
 
 
@@ -34,14 +33,6 @@ def test_one_of_two_compressions_is_refused(compress):
     *_, second = compress
     assert second.code == 1
     assert re.fullmatch(r"error: --out small is being made by process \d+ on .+, since .+", second.output.strip())
-
-
-def test_a_compression_that_is_killed_when_all_is_done_is_done(compress, tmp_path):
-    subject, expected, *_ = compress
-    outcome = kill_at_change(subject, expected, tmp_path / "trial", signal.SIGKILL, expected.changes)
-    assert outcome.hit
-    assert not outcome.defects
-    assert "already done with this data and these settings" in log_of(tmp_path / "trial").read_text()
 
 
 def test_a_full_disk_leaves_no_half(compress, tmp_path):
