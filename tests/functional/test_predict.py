@@ -151,8 +151,8 @@ def test_no_rows_are_no_mistake(here, saved):
         ("id,text\n1,a\n", "x.csv", "there is no column 'review'; the columns are 'id', 'text'"),
         ("review,probability\na,1\n", "x.csv", "there is a column 'probability' already"),
         ("review\na,b\n", "x.csv", "x.csv, line 2: the row has another number of cells than the header"),
-        ('{"review": "a"}\n{"review": \n', "x.jsonl", "x.jsonl, line 2: no JSON"),
-        ('["a"]\n', "x.jsonl", "x.jsonl, line 1: a list instead of an object"),
+        ('{"review": "a"}\n{"review": \n', "x.jsonl", "x.jsonl, line 2 is not valid JSON"),
+        ('["a"]\n', "x.jsonl", 'x.jsonl, line 1 holds ["a"]; expected an object with the columns'),
         ('{"review": 5}\n', "x.jsonl", "the column 'review' holds 5, which is no text"),
         ("review\na\n", "x.parquet", "x.parquet cannot be read as parquet"),
         ("review\na\n", "x.csv.gz", "x.csv.gz cannot be read as csv"),
@@ -176,7 +176,7 @@ def test_a_damaged_row_far_down_leaves_nothing(here, saved, monkeypatch):
     with gzip.open("long.jsonl.gz", "wt") as file:
         file.writelines(['{"review": "a"}\n'] * 5 + ["oops\n"])
     result = run(saved / "model", "long.jsonl.gz", "--text", "review", "--out", "out.csv")
-    assert "long.jsonl.gz, line 6: no JSON" in result.stderr
+    assert "long.jsonl.gz, line 6 is not valid JSON" in result.stderr
     assert not (here / "out.csv").exists()
 
 

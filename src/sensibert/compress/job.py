@@ -198,13 +198,10 @@ class Job:
 
     def _teach(self, mask: Mask, dense: MadeModel) -> tuple[PreTrainedModel, History]:
         """The slim model of the recipe: cut from the dense one, repaired, and fine-tuned with it as the teacher."""
-
-        def attempt(training: _Training) -> Trained:
-            # Not the dense model itself: that one has seen the rows which judge the trials.
-            tried = self.work / _BEST_TRIAL
-            return self._taught(training, mask, load_model(tried) if tried.exists() else dense.model)
-
-        rate = self._rate("slim", attempt).learning_rate
+        # The trials are not cut from the dense model itself: that one has seen the rows which judge them.
+        tried = self.work / _BEST_TRIAL
+        start = load_model(tried) if tried.exists() else dense.model
+        rate = self._rate("slim", lambda trial: self._taught(trial, mask, start)).learning_rate
         self.say(f"fine-tune: the slim model, cut from the dense one and taught by it, at a peak rate of {rate:g}")
         trained = self._taught(self._real("slim", rate), mask, dense.model)
         before = dense.history.log[-1].epoch if dense.history.log else 0  # the dense model may be as it was given

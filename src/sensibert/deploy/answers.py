@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import softmax
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device
 from sensibert.data.encoding import encode_texts, evaluation_batches
 from sensibert.deploy.rows import Row
 from sensibert.errors import BackboneError, DataError, DivergedError
-from sensibert.models.backbones import check_length, load_model, load_tokenizer
+from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
 from sensibert.places import mark_of
 
 Text = str | tuple[str, str]
@@ -32,13 +32,13 @@ class Answerer:
 
     logits: Callable[[Sequence[Text]], np.ndarray]
     """From texts, or pairs of texts, to their logits [texts, classes]."""
-    labels: Mapping[int, str] | None
-    """The name of each class; None in a regression."""
+    labels: Sequence[str]
+    """The names of the classes in the order of the logits; empty for a regression."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that an answer adds."""
-        return (SCORE,) if self.labels is None else (LABEL, PROBABILITY)
+        return (LABEL, PROBABILITY) if self.labels else (SCORE,)
 
     def answers(self, texts: Sequence[Text]) -> list[Row]:
         """The label and its probability, or the score, of each text.
@@ -49,10 +49,10 @@ class Answerer:
         logits = self.logits(texts).astype(np.float64)
         if not np.isfinite(logits).all():
             raise DivergedError("the model's answers are not finite numbers: its training diverged")
-        if self.labels is None:
+        if not self.labels:
             return [{SCORE: float(row[0])} for row in logits]
         best, parts = logits.argmax(axis=1), softmax(logits, axis=1)
-        return [{LABEL: self.labels[int(i)], PROBABILITY: float(row[i])} for i, row in zip(best, parts, strict=True)]
+        return [{LABEL: self.labels[i], PROBABILITY: float(row[i])} for i, row in zip(best, parts, strict=True)]
 
 
 def answer_rows(
@@ -110,7 +110,7 @@ def load_answerer(
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     length = max_length or usual_length(folder, tokenizer.model_max_length)
     check_length(model.config, length)
-    return Answerer(lambda texts: _torch_logits(model, tokenizer, texts, length, batch_size), _labels_of(model.config))
+    return Answerer(lambda texts: _torch_logits(model, tokenizer, texts, length, batch_size), class_names(folder))
 
 
 def usual_length(folder: Path, of_tokenizer: int) -> int:
@@ -145,16 +145,9 @@ def _exported(folder: Path, file: str, batch_size: int) -> Answerer:
         starts = range(0, len(texts), batch_size)
         return np.concatenate([model.logits(list(texts[start : start + batch_size])) for start in starts])
 
+    names = model.config["id2label"]
     regression = model.config["problem_type"] == "regression"
-    return Answerer(logits, None if regression else {int(key): name for key, name in model.config["id2label"].items()})
-
-
-def _labels_of(config: PreTrainedConfig) -> Mapping[int, str] | None:
-    return (
-        None
-        if config.problem_type == "regression"
-        else {int(key): name for key, name in (config.id2label or {}).items()}
-    )
+    return Answerer(logits, () if regression else [names[str(place)] for place in range(len(names))])
 
 
 def _check_row(row: Row, names: Sequence[str], added: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from sensibert.errors import DataError, ParamsError
 from sensibert.io import replacing
+from sensibert.sources.public import json_records
 
 STDIN = "-"
 """The place that stands for standard input, and for standard output."""
@@ -106,23 +107,16 @@ def writing_rows(place: str, kind: str, types: pa.Schema | None = None) -> Itera
 
 
 def _opened(place: str) -> TextIO:
-    path = Path(place)
-    return (
-        gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-        if path.suffix == ".gz"
-        else path.open(  # type: ignore[return-value]
-            encoding="utf-8-sig", newline=""
-        )
-    )
+    if place.endswith(".gz"):
+        return gzip.open(place, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
+    return Path(place).open(encoding="utf-8-sig", newline="")
 
 
 def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
     if kind == "txt":
         yield from ({TXT_COLUMN: line.rstrip("\r\n")} for line in lines)
     elif kind == "jsonl":
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _json_row(line, f"{place}, line {number}")
+        yield from json_records(Path(place), lines)
     else:
         reader = csv.DictReader(lines, delimiter=_SEPARATORS[kind], strict=True)
         for row in reader:
@@ -132,16 +126,6 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
                     f"{len(reader.fieldnames or ())}"
                 )
             yield row
-
-
-def _json_row(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: no JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: a {type(row).__name__} instead of an object with the columns")
-    return row
 
 
 def _pieces(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
