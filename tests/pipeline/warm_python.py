@@ -1,8 +1,8 @@
-"""A `python` and a `sensibert` that have their libraries loaded already, so that many stages do not each import them.
+"""A `python`, a `sensibert` and a `dvc` that have their libraries loaded already: many calls do not each import them.
 
     python tests/pipeline/warm_python.py SOCKET FOLDER
 
-serves on a Unix socket and writes to FOLDER both commands, which ask it. Each call is a fork of the server: its own
+serves on a Unix socket and writes to FOLDER these commands, which ask it. Each call is a fork of the server: its own
 code is imported from its work tree, anew, and runs with the caller's arguments, environment, folder and streams. Only
 what is not of this project is shared.
 """
@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 LIBRARIES = (
+    *("dvc.cli.parser", "dvc.parsing", "dvc.repo", "dvc.repo.reproduce", "dvc.repo.experiments.run"),
     *("datasets", "evaluate", "matplotlib.figure", "mlflow", "onnxruntime", "onnxruntime.quantization", "onnxscript"),
     *("optuna", "pandas", "pydantic", "scipy.stats", "sklearn.metrics", "torch", "torch.onnx", "transformers"),
     *("transformers.models.bert.modeling_bert", "transformers.trainer"),
@@ -41,7 +42,7 @@ def serve(address: str, folder: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        for name in ("python", "sensibert"):
+        for name in ("python", "sensibert", "dvc"):
             client = Path(folder) / name
             client.write_text(CLIENT.format(python=sys.executable, address=address))
             client.chmod(0o755)
@@ -90,11 +91,13 @@ def answer(caller: socket.socket) -> None:
 
 
 def run(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """What `python -m MODULE ...` or `sensibert ...` does in a folder."""
+    """What `python -m MODULE ...`, `sensibert ...` or `dvc ...` does in a folder."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = [folder, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    if Path(arguments[0]).name == "dvc":
+        sys.exit(import_module("dvc.cli").main(arguments[1:]))
     if Path(arguments[0]).name == "sensibert":
         sys.argv = arguments
         import_module("sensibert.cli").app()
