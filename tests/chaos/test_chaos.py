@@ -17,7 +17,7 @@ def compress(tmp_path_factory):
     """A compression, what it leaves and where, and how a second one ended that wanted the same place."""
     base = tmp_path_factory.mktemp("compress")
     make_desk(base / "desk")
-    command = (*COMPRESS, "small", "--baseline", "none")
+    command = (*COMPRESS, "small", "--baseline", "none", "--learning-rate", "1e-3")
     subject = Subject("compress", command, base / "desk", volatile=EVIDENCE)
     place = base / "undisturbed"
     with ThreadPoolExecutor(1) as pool:

@@ -8,7 +8,7 @@ import pytest
 from hostile import LONG, files_below, run
 from hypothesis import settings
 
-settings.register_profile("hostile", max_examples=2000 if LONG else 40, deadline=None, derandomize=not LONG)
+settings.register_profile("hostile", max_examples=2000 if LONG else 25, deadline=None, derandomize=not LONG)
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -23,8 +23,10 @@ def files_below(folder):
 
 
 DATA = ("--text", "text", "--label", "label")
+QUICK = ("--epochs", "1", "--max-length", "32", "--learning-rate", "1e-3")
+"""Of a compression: without the trials that find a rate."""
 COMMANDS = SimpleNamespace(
-    compress=("compress", "--model", "tiny-bert", "--train", "rows.csv", *DATA, "--epochs", "1", "--max-length", "32"),
+    compress=("compress", "--model", "tiny-bert", "--train", "rows.csv", *DATA, *QUICK),
     score=("score", "--model", "tiny-bert", "--train", "rows.csv", *DATA, "--max-length", "32"),
     mask=("mask", "scores.safetensors"),
     evaluate=("evaluate", "model", "--data", "rows.csv", *DATA, "--max-length", "32"),

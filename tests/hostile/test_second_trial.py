@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from hostile import COMMANDS, DATA, run
+from hostile import COMMANDS, DATA, QUICK, run
 
 from sensibert.io import MARK, claim_scratch
 
@@ -14,7 +14,7 @@ SMALL = ("--baseline", "none", "--out", "small")
 
 
 def compress(*more, model="tiny-bert", train="rows.csv"):
-    return ("compress", "--model", model, "--train", train, *DATA, "--epochs", "1", "--max-length", "32", *more)
+    return ("compress", "--model", model, "--train", train, *DATA, *QUICK, *more)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

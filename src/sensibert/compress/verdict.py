@@ -27,21 +27,18 @@ def drop_of(before: pd.DataFrame, after: pd.DataFrame, task: Task, seed: int = 0
     """
     if before.empty:
         return None
-    score, labels = METRICS[task.primary_metric], after["label"].to_numpy()
-    answers = before["prediction"].to_numpy(), after["prediction"].to_numpy()
+    labels, dense, small = after["label"].to_numpy(), before["prediction"].to_numpy(), after["prediction"].to_numpy()
+    how = {"n_resamples": _RESAMPLES, "method": "percentile", "rng": np.random.default_rng(seed)}
+    if task.primary_metric == "accuracy":  # a mean over rows: all resamples at once
+        lost_rows = 100.0 * ((dense == labels).astype(int) - (small == labels))
+        points = float(lost_rows.mean())
+        found = stats.bootstrap((lost_rows,), np.mean, vectorized=True, **how)
+    else:
+        score, rows = METRICS[task.primary_metric], np.arange(len(labels))
 
-    def lost(rows: np.ndarray) -> float:
-        dense, small = (100 * score(given[rows], labels[rows]) for given in answers)
-        return dense - small
+        def lost(chosen: np.ndarray) -> float:
+            return 100 * (score(dense[chosen], labels[chosen]) - score(small[chosen], labels[chosen]))
 
-    everything = np.arange(len(labels))
-    points = lost(everything)
-    found = stats.bootstrap(
-        (everything,),
-        lost,
-        n_resamples=_RESAMPLES,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+        points = lost(rows)
+        found = stats.bootstrap((rows,), lost, vectorized=False, **how)
     return Drop(points, float(found.confidence_interval.low), float(found.confidence_interval.high))
