@@ -39,6 +39,32 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """A model that could be deployed, beside the others that could: measured on the same rows and the same machine."""
+
+    name: str
+    budget: float | None
+    """The kept part of a slim model; None of any other."""
+    metric: float
+    """The primary metric, in percent."""
+    low: float
+    """Lower end of the 95 % interval of a bootstrap over the rows."""
+    high: float
+    latency: float
+    """Seconds for one text of mean length."""
+    batch_latency: float
+    """Seconds for 32 such texts at once."""
+    file_bytes: int
+    training_minutes: float
+    """From the pre-trained weights on."""
+    needs: str
+    """What must be installed to run it."""
+    is_best: bool
+    """Whether no other is at once as good by the metric, as fast and as small."""
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a compression cost and saved."""
 
@@ -60,3 +86,5 @@ class Evidence:
     latency: list[Latency]
     """Latencies of the models `before` and `after`, which took turns."""
     provenance: dict[str, Any] = field(repr=False)
+    alternatives: list[Alternative] = field(default_factory=list)
+    """What else could be deployed, this model included; empty if no comparison was requested."""
