@@ -142,13 +142,13 @@ def test_the_steps_alone_give_the_same_model(compressed, reviews, tmp_path):
 
 
 def test_a_killed_run_goes_on_where_it_was(reviews, tmp_path, monkeypatch):
-    from sensibert.compress import flow
+    from sensibert.compress import made
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "compare_latency", killed)
+        patch.setattr(made, "compare_latency", killed)
         assert compress(reviews, tmp_path / "small", "--baseline", "none").exit_code != 0
     assert not (tmp_path / "small").exists()
     result = compress(reviews, tmp_path / "small", "--baseline", "none")
@@ -188,7 +188,7 @@ def test_models_take_turns_in_a_bench(compressed, tmp_path):
 
 
 def test_what_a_killed_run_with_other_scores_left_is_thrown_away(compressed, reviews, tmp_path, monkeypatch):
-    from sensibert.compress import flow
+    from sensibert.compress import made
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -199,7 +199,7 @@ def test_what_a_killed_run_with_other_scores_left_is_thrown_away(compressed, rev
     write_scores(tmp_path / "turned.safetensors", replace(scores, scores={"sensitivity": turned}))
     out = tmp_path / "small"
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "compare_latency", killed)
+        patch.setattr(made, "compare_latency", killed)
         assert compress(reviews, out, "--baseline", "none", "--scores", tmp_path / "turned.safetensors").exit_code != 0
     result = compress(reviews, out, "--baseline", "none", "--scores", right)
     assert result.exit_code == 0, result.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from sensibert import __version__
 from sensibert.errors import explain
@@ -20,6 +20,26 @@ class _Commands(TyperGroup):
                 raise
             typer.echo(f"error: {message}", err=True)
             raise typer.Exit(1) from None
+
+
+class SeveralValues(TyperCommand):
+    """A command whose `--budget` takes several values at once, as in `--budget 0.6 0.4 0.2`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give each value an option of its own, which is what click reads."""
+        spelled: list[str] = []
+        for word in args:
+            is_another = len(spelled) > 1 and spelled[-2] == "--budget" and _is_number(word)
+            spelled += ["--budget", word] if is_another else [word]
+        return super().parse_args(ctx, spelled)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensibert.cli.app import app
+from sensibert.cli.app import SeveralValues, app
 from sensibert.errors import MaskError, ParamsError, PlaceError
 from sensibert.io import mark, marked
 from sensibert.places import check_output, making, mark_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sensibert.deploy.bench import Candidate
     from sensibert.deploy.onnx.export import Fidelity
 
+_USUAL_BUDGET = 0.4
 _PIECE = 1024
 """Rows that are read, answered and written at once."""
 _MOST_ROWS, _LONGEST, _LARGEST_BATCH = 10**12, 1_000_000, 1_000_000
@@ -124,7 +125,7 @@ TrustRemoteCode = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=SeveralValues)
 def compress(
     context: typer.Context,
     model: ModelName,
@@ -132,7 +133,38 @@ def compress(
     text: TextColumn,
     label: LabelColumn,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the result.")],
-    budget: Budget = 0.4,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--budget",
+            metavar="PART...",
+            help="The part to keep, above 0 and at most 1; without it 0.4. Several make a model each, below DIR.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Find the smallest model that loses at most so many points of the metric against the dense one, with "
+            "a confidence of 95 %, on training rows that are held back.",
+        ),
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option("--max-latency", metavar="TIME", help="... that takes at most so long for a text, such as 5ms."),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="SIZE", help="... whose file is at most so large, such as 20MB.")
+    ] = None,
+    deploy_as: Annotated[
+        str,
+        typer.Option(
+            "--deploy-as",
+            metavar="onnx-int8|onnx|torch",
+            help="The file that the limits are about; an export within them is left in DIR/onnx.",
+        ),
+    ] = "onnx-int8",
     validation: ValidationFile = None,
     text_pair: TextPairColumn = None,
     budget_kind: BudgetKind = "params",
@@ -204,6 +236,8 @@ def compress(
 
     \b
     sensibert compress --model minilm-l6 --train reviews.csv --text review --label sentiment --budget 0.4 --out small
+    sensibert compress ... --budget 0.6 0.4 0.2 --out several
+    sensibert compress ... --max-drop 1 --max-latency 5ms --out small
     """  # noqa: D301 (a real backspace: it keeps the line)
     # A result of this command may be that of this very run, which was killed after its last step.
     own = mark_of(out, "compress") is not None
@@ -215,11 +249,12 @@ def compress(
     from sensibert.config.section import validate
     from sensibert.models.mask import read_mask
     from sensibert.report.card import summary
+    from sensibert.report.overview import PICTURE, overview
     from sensibert.scoring.files import read_scores
 
     content = {
         "model": {"backbone": model, "max_length": max_length, "pooling": pooling},
-        "budget": budget,
+        "budget": max(budget or [_USUAL_BUDGET]),
         "budget_kind": budget_kind,
         "criterion": criterion,
         "method": method,
@@ -235,24 +270,29 @@ def compress(
         "trust_remote_code": trust_remote_code,
     }
     recipe = validate(flow.Recipe, content, "compress")
+    budgets = [validate(flow.Recipe, content | {"budget": one}, "compress").budget for one in budget or []]
+    budgets = sorted(set(budgets), reverse=True)
+    wished = {"max_drop": max_drop, "max_latency": max_latency, "max_size": max_size, "deploy_as": deploy_as}
+    limits = validate(flow.Limits, wished, "compress")
     given_scores = read_scores(scores) if scores else None
     given_mask = read_mask(mask) if mask else None
     task, dataset, audit = _read(train, validation, text, label, text_pair, regression, max_train, seed)
-    done = None if overwrite else flow.finished(out, flow.run_of(recipe, dataset, given_scores, given_mask))
-    if done is not None:
+    run = flow.run_of(recipe, dataset, given_scores, given_mask, **flow.wishes(budgets, limits))
+    done = not overwrite and flow.is_finished(out, run)
+    if done:
         typer.echo("already done with this data and these settings; --overwrite makes it anew")
-    check_output(out, overwrite=overwrite or done is not None)
-    evidence = done or flow.compress_model(
-        task,
-        dataset,
-        audit,
-        recipe,
-        out,
-        scores=given_scores,
-        mask=given_mask,
-        say=typer.echo,
-    )
-    typer.echo(f"\n{summary(evidence)}\n\nThe model, its card and the evidence are in {out}")
+    check_output(out, overwrite=overwrite or done)
+    given: dict[str, Any] = {"scores": given_scores, "say": typer.echo}
+    if not done and limits.are_there:
+        flow.compress_within(task, dataset, audit, recipe, limits, out, budgets=budgets or flow.BUDGETS, **given)
+    elif not done and len(budgets) > 1:
+        flow.compress_to_each(task, dataset, audit, recipe, budgets, out, **given)
+    elif not done:
+        flow.compress_model(task, dataset, audit, recipe, out, mask=given_mask, **given)
+    several = [flow.evidence_of(out / flow.folder_name(one)) for one in budgets] if (out / PICTURE).exists() else []
+    said = overview(several) if several else summary(flow.evidence_of(out))
+    what = "models, their cards" if several else "model, its card"
+    typer.echo(f"\n{said}\n\nThe {what} and the evidence are in {out}")
 
 
 @app.command("score")
@@ -592,7 +632,7 @@ def _read(
 
 def _refuse_beside_mask(context: typer.Context) -> None:
     """A mask says what stays; options that would say it too must not be ignored in silence."""
-    for name in ("scores", "budget", "budget_kind", "criterion", "round_to"):
+    for name in ("scores", "budget", "budget_kind", "criterion", "round_to", "max_drop", "max_latency", "max_size"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise ParamsError(f"--mask says what stays: --{name.replace('_', '-')} cannot be given with it")

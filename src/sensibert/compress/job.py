@@ -132,10 +132,16 @@ class Job:
         return min(1.0, recipe.budget + trimmed_bytes / scores.unit("size").dense)
 
     def slim_model(self, mask: Mask, dense: MadeModel) -> MadeModel:
-        """The model without what the mask drops, fine-tuned."""
+        """The model without what the mask drops, fine-tuned; a dense one that was tuned, if the mask drops nothing."""
+        if mask.kept_fraction == 1 and dense.history.steps:
+            return dense
         if self.recipe.method == "one_shot":
-            return self._kept("slim", lambda: self._tune("slim", mask))
-        return self._kept("slim", lambda: self._teach(mask, dense))
+            return self._kept(self._slim, lambda: self._tune("slim", mask))
+        return self._kept(self._slim, lambda: self._teach(mask, dense))
+
+    @property
+    def _slim(self) -> str:
+        return f"slim-{self.recipe.budget:g}"
 
     def dense_model(self) -> MadeModel:
         """What the slim model is compared with, and by the recipe is cut from."""
@@ -153,7 +159,7 @@ class Job:
         self.say("vocabulary: keeping what the training texts need")
         dataset, task = self.subject.dataset, self.subject.task
         found = trim_vocabulary(untrimmed.model, untrimmed.tokenizer, _texts(dataset["train"]))
-        folder = self.work / "trimmed"
+        folder = self.work / f"trimmed-{untrimmed.folder.name}"
         # Only what is left is stored. A trimmed tokenizer gives the training texts the same number of tokens.
         history = replace(untrimmed.history, stored_parameters=count(found.model))
         _save(found.model, found.tokenizer, folder, history)
@@ -176,14 +182,22 @@ class Job:
         given = made.model, splits, made.tokenizer, subject.task
         return evaluate_cell(*given, cell=cell, history=made.history, folder=made.folder, judged=judged)
 
+    def saved(self, name: str, model: PreTrainedModel) -> MadeModel:
+        """An untrained model in the work folder, for what does not depend on its training."""
+        return self._save_as(name, *self._untrained(model))
+
     def _kept(self, name: str, make: Callable[[], tuple[PreTrainedModel, History]]) -> MadeModel:
         """A model from the work folder; if it is not there, it is made and put there."""
         folder, tokenizer = self.work / name, self.subject.tokenizer
         if not folder.exists():
-            model, history = make()
-            tokenizer.model_max_length = self.subject.settings.max_length  # where other tools shall cut texts
-            _save(model, tokenizer, folder, history)
+            self._save_as(name, *make())
         return MadeModel(load_model(folder).to(best_device()), tokenizer, folder)  # type: ignore[arg-type]
+
+    def _save_as(self, name: str, model: PreTrainedModel, history: History) -> MadeModel:
+        folder, tokenizer = self.work / name, self.subject.tokenizer
+        tokenizer.model_max_length = self.subject.settings.max_length  # where other tools shall cut texts
+        _save(model, tokenizer, folder, history)
+        return MadeModel(model, tokenizer, folder)
 
     def _tune(self, name: str, mask: Mask | None = None) -> tuple[PreTrainedModel, History]:
         """The pre-trained model, dense or cut, fine-tuned."""
@@ -231,7 +245,12 @@ class Job:
 
     def _real(self, name: str, rate: float) -> _Training:
         """The training of the model that the user gets, or that it is compared with."""
-        return _Training(self.subject.train, self.recipe.training, rate, self.work / f"{name}-checkpoints")
+        return _Training(
+            self.subject.train,
+            self.recipe.training,
+            rate,
+            self.work / f"{self._slim if name == 'slim' else name}-checkpoints",
+        )
 
     def rates(self) -> dict[str, ChosenRate]:
         """How fast the models that were tuned learned."""
@@ -271,9 +290,16 @@ class Job:
         return carve(self.subject.train, self.subject.task, self.recipe.seed)
 
     def _as_given(self) -> tuple[PreTrainedModel, History]:
-        model = self.subject.new_model(self.recipe.seed)
+        return self._untrained(self.subject.new_model(self.recipe.seed))
+
+    def _untrained(self, model: PreTrainedModel) -> tuple[PreTrainedModel, History]:
         tokens = mean_length(self.subject.train)
         return model, History(0, count(model), 0, log=[], steps=0, chosen={}, tokens=tokens)
+
+
+def paid_elsewhere(mask: Mask) -> Mask:
+    """The mask, marked as one whose scores took no pass in this run."""
+    return replace(mask, origin=replace(mask.origin, scoring_passes=0)) if mask.origin else mask
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, history: History) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -10,16 +12,22 @@ from sensibert.data.tasks import Task
 from sensibert.evaluation.metrics import METRICS
 from sensibert.report.evidence import Drop
 
+ONE_SIDED = 0.9
+"""The confidence of a two-sided interval whose ends are one-sided bounds of 95 %."""
+
 _RESAMPLES = 1000
 
 
-def drop_of(before: pd.DataFrame, after: pd.DataFrame, task: Task, seed: int = 0) -> Drop | None:
-    """What the primary metric lost, with the 95 % interval of a paired bootstrap over the held-out rows.
+def drop_of(
+    before: pd.DataFrame, after: pd.DataFrame, task: Task, *, confidence: float = 0.95, seed: int = 0
+) -> Drop | None:
+    """What the primary metric lost, with the interval of a paired bootstrap over the held-out rows.
 
     Args:
         before: The predictions of the dense model, as `evaluation.evaluate.prediction_table` gives them.
         after: Those of the small model on the same rows.
         task: Names the metric.
+        confidence: Of the interval.
         seed: Of the resamples.
 
     Returns:
@@ -28,7 +36,8 @@ def drop_of(before: pd.DataFrame, after: pd.DataFrame, task: Task, seed: int = 0
     if before.empty:
         return None
     labels, dense, small = after["label"].to_numpy(), before["prediction"].to_numpy(), after["prediction"].to_numpy()
-    how = {"n_resamples": _RESAMPLES, "method": "percentile", "rng": np.random.default_rng(seed)}
+    how: dict[str, Any] = {"n_resamples": _RESAMPLES, "confidence_level": confidence, "method": "percentile"}
+    how["rng"] = np.random.default_rng(seed)
     if task.primary_metric == "accuracy":  # a mean over rows: all resamples at once
         lost_rows = 100.0 * ((dense == labels).astype(int) - (small == labels))
         points = float(lost_rows.mean())

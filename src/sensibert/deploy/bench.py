@@ -132,7 +132,7 @@ def bench_cells(cells: Sequence[Cell], paths: Paths, repeats: int = 20) -> list[
             for candidate in candidates_of(folder, cell.name, threads=1)
         ]
         tokens = next(iter(results.values())).cost.tokens
-        with _one_thread():
+        with one_thread():
             latencies = compare_latency(candidates, BATCH_SIZES, [tokens], repeats)
         found += [
             deployed
@@ -143,7 +143,8 @@ def bench_cells(cells: Sequence[Cell], paths: Paths, repeats: int = 20) -> list[
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Within the block, PyTorch computes on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -12,15 +12,18 @@ from sensibert.io import replacing
 from sensibert.report.evidence import Evidence
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.report.markdown import code, visible
+from sensibert.report.search import search_section, search_table
 
 HEADER = ("", "before", "after", "")
 
 
 def summary(evidence: Evidence) -> str:
     """Before and after, as a table for the console; with a warning below it if too much was lost."""
-    table = tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right"))
-    warned = warning(evidence)
-    return f"{table}\n\nwarning: {warned}" if warned else table
+    parts = [search_table(evidence.search, "simple")] if evidence.search else []
+    parts.append(tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right")))
+    if warned := warning(evidence):
+        parts.append(f"warning: {warned}")
+    return "\n\n".join(parts)
 
 
 def warning(evidence: Evidence) -> str | None:
@@ -104,8 +107,8 @@ def _metadata(evidence: Evidence) -> ModelCardData:
         for name, value in evidence.after.metrics.items()
     ]
     return ModelCardData(
-        model_name=f"{_short(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
-        base_model=None if Path(recipe["model"]["backbone"]).exists() else _short(recipe["model"]["backbone"]),
+        model_name=f"{shown_backbone(evidence)}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
+        base_model=None if Path(recipe["model"]["backbone"]).exists() else shown_backbone(evidence),
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["sensibert", "pruning", "text-classification"],
@@ -113,8 +116,9 @@ def _metadata(evidence: Evidence) -> ModelCardData:
     )
 
 
-def _short(backbone: str) -> str:
-    """A name to show; of a local directory only the last part, since its path is private."""
+def shown_backbone(evidence: Evidence) -> str:
+    """The name of the backbone; of a local directory only the last part, since its path is private."""
+    backbone = evidence.recipe["model"]["backbone"]
     return visible((Path(backbone).name or backbone) if Path(backbone).exists() else backbone)
 
 
@@ -122,7 +126,7 @@ def _body(evidence: Evidence) -> str:
     recipe, after, task = evidence.recipe, evidence.after, evidence.task
     table = tabulate(_rows(evidence), headers=HEADER, tablefmt="github", colalign=("left", "right", "right", "right"))
     labels = ", ".join(map(code, task["labels"])) or "a real number"
-    backbone = code(_short(recipe["model"]["backbone"]))
+    backbone = code(shown_backbone(evidence))
     hardware, versions = evidence.provenance["hardware"], evidence.provenance["packages"]
     processor = code(hardware["gpu"] or hardware["cpu"])
     return f"""# {backbone}, made smaller for {code(task["name"])}
@@ -154,9 +158,10 @@ layer its own size. After `import sensibert` it is not needed. `sensibert export
 
 ## How it was made
 
-{_vocabulary(evidence)}{_rates(evidence)}`evidence/report.json` holds the recipe, what became of the rows,
-the mask in all units, the software (torch {versions["torch"]}, transformers {versions["transformers"]}, sensibert
-{versions["sensibert"]}) and the machine; beside it are the scores, the mask and the prediction for each held-out row.
+{search_section(evidence)}{_vocabulary(evidence)}{_rates(evidence)}`evidence/report.json` holds the
+recipe, what became of the rows, the mask in all units, the software (torch {versions["torch"]}, transformers
+{versions["transformers"]}, sensibert {versions["sensibert"]}) and the machine; beside it are the scores, the mask and
+the prediction for each held-out row.
 
 ## Limits
 

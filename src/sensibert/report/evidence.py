@@ -39,6 +39,35 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A budget that was tried, as its model would be deployed."""
+
+    budget: float
+    runtime: str
+    """`torch`, `onnx` or `onnx-int8`: the file that was measured."""
+    latency: float
+    """Seconds for one text of mean length on one thread."""
+    file_bytes: int
+    metric: float | None
+    """The primary metric on the training rows that were held back, in percent; None if nothing was trained."""
+    drop: Drop | None
+    """From the dense model in PyTorch on these rows; `high` is the one-sided 95 % bound."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the budget was found."""
+
+    limits: dict[str, Any]
+    """What the model might lose and cost at most."""
+    dev_examples: int
+    """Training rows that were held back to judge by; 0 if nothing had to be judged."""
+    points: list[Point]
+    chosen: float
+    """The budget."""
+
+
+@dataclass(frozen=True)
 class Alternative:
     """A model that could be deployed, beside the others that could: measured on the same rows and the same machine."""
 
@@ -88,3 +117,5 @@ class Evidence:
     provenance: dict[str, Any] = field(repr=False)
     alternatives: list[Alternative] = field(default_factory=list)
     """What else could be deployed, this model included; empty if no comparison was requested."""
+    search: Search | None = None
+    """How the budget was found; None if it was given."""
