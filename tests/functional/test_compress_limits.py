@@ -8,6 +8,7 @@ from sensibert.cli import app
 from sensibert.compress import evidence_of
 from sensibert.models.backbones import load_model
 from sensibert.models.cost import count
+from sensibert.report.labels import TIMES
 
 LABELS = ("dull", "warm")
 
@@ -52,13 +53,13 @@ def test_several_budgets_share_the_scores_and_the_dense_model(rows, tmp_path):
     assert large.before == small.before
     for evidence, name in ((large, "0.6x"), (small, "0.4x")):
         assert count(load_model(out / name)) == evidence.after.cost.total_parameters
-        assert f"{evidence.recipe['budget']}×" in result.output
+        assert f"{evidence.recipe['budget']}{TIMES}" in result.output
         assert f"]({name}/README.md)" in (out / "README.md").read_text()
     assert large.after.cost.total_parameters > small.after.cost.total_parameters
     assert "<svg" in (out / "tradeoff.svg").read_text()
     again = compress(rows, out, "--budget", "0.6", "--budget", "0.4")
     assert "already done" in again.output
-    assert "0.6×" in again.output
+    assert f"0.6{TIMES}" in again.output
 
 
 def test_the_smallest_that_loses_little_is_found_on_rows_that_nothing_trains_on(rows, tmp_path, monkeypatch):

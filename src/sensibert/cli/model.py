@@ -181,6 +181,14 @@ def compress(
     trim_vocabulary: Annotated[
         bool, typer.Option("--trim-vocabulary", help="Keep only the tokens that the training texts need.")
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Measure what else could be deployed (words, embeddings, first layers, ONNX, INT8), and say what to "
+            "deploy.",
+        ),
+    ] = False,
     keep_dense: Annotated[
         bool, typer.Option("--keep-dense", help="Leave the dense model that was tuned in DIR/dense too.")
     ] = False,
@@ -265,6 +273,7 @@ def compress(
         "baseline": baseline,
         "trim_vocabulary": trim_vocabulary,
         "keep_dense": keep_dense,
+        "compare": compare,
         "seed": seed,
         "any_origin": any_origin,
         "trust_remote_code": trust_remote_code,

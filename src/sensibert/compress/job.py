@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -22,16 +23,17 @@ from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Example, draw, encode, mean_length
 from sensibert.deploy.latency import measure_table
 from sensibert.deploy.vocabulary import coverage, trim_vocabulary
-from sensibert.errors import BackboneError
+from sensibert.errors import BackboneError, MaskError
 from sensibert.evaluation.cell import evaluate_cell
 from sensibert.evaluation.evaluate import judge
-from sensibert.io import read_record, replacing, write_record
+from sensibert.io import read_json, read_record, replacing, write_json, write_record
 from sensibert.models.backbones import classifies, load_model
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask
-from sensibert.models.slim import slim
+from sensibert.models.slim import keep_first_layers, slim
 from sensibert.models.subject import Subject
 from sensibert.pruning.distilled import passes_of, taught
+from sensibert.pruning.first_layers import most_layers
 from sensibert.pruning.repair import repaired
 from sensibert.report.evidence import ChosenRate
 from sensibert.results import History, Result
@@ -92,8 +94,10 @@ class Job:
         if not path.exists():
             self._refuse_small_budget()
             self.say(f"score: one pass over {len(subject.train):,} texts")
+            start = perf_counter()
             *_, scores = score_subject(subject, recipe.scoring, seed=recipe.seed, precision=recipe.training.precision)
             write_scores(path, scores)
+            write_json(self._seconds("scores"), perf_counter() - start)
         return read_scores(path)
 
     def mask(self, scores: ScoreFile) -> Mask:
@@ -172,15 +176,48 @@ class Job:
     ) -> tuple[Result, pd.DataFrame]:
         """Metrics, predictions and cost on the validation split; only the cost of a model that is not judged."""
         subject = self.subject
-        names = subject.task.validation_splits
-        if made.tokenizer is subject.tokenizer:
-            splits = subject.splits(names)
-        else:  # a trimmed one spells some of the held-out words in other pieces
-            length = subject.settings.max_length
-            splits = {name: encode(subject.dataset[name], made.tokenizer, length) for name in names}
+        splits = {name: self.examples_for(made, name) for name in subject.task.validation_splits}
         cell = Cell(subject.task.name, method, budget, self.recipe.seed)
         given = made.model, splits, made.tokenizer, subject.task
         return evaluate_cell(*given, cell=cell, history=made.history, folder=made.folder, judged=judged)
+
+    def first_layers(self, scores: ScoreFile) -> MadeModel | None:
+        """Depth instead of width: the first layers of the pre-trained model that fit the budget, fine-tuned.
+
+        Returns:
+            None if not one layer fits.
+        """
+        recipe, rates = self.recipe, self.rates()
+        if recipe.budget_kind == "latency":  # no layer was timed
+            return None
+        try:
+            layers, _ = most_layers(scores, recipe.budget, recipe.budget_kind)
+        except MaskError:
+            return None
+        rate = (rates.get("slim") or rates["dense"]).learning_rate
+
+        def make() -> tuple[PreTrainedModel, History]:
+            self.say(f"fine-tune: the first {layers} layers")
+            cut = keep_first_layers(self.subject.new_model(recipe.seed), layers)
+            trained = self._tuned(self._real("first-layers", rate), None, cut)
+            return trained.model, trained.training.history
+
+        return self._kept(f"first-{layers}-layers", make)
+
+    def seconds(self, *names: str) -> float:
+        """What some steps of this run took: their sum, without those that it did not take."""
+        paths = map(self._seconds, names)
+        return sum((read_json(path) for path in paths if path.exists()), 0.0)
+
+    def _seconds(self, name: str) -> Path:
+        return self.work / f"{name}-seconds.json"
+
+    def examples_for(self, made: MadeModel, split: str) -> list[Example]:
+        """A split as the tokenizer of a model cuts it; a trimmed one spells some words in other pieces."""
+        subject = self.subject
+        if made.tokenizer is subject.tokenizer:
+            return subject.examples(split)
+        return encode(subject.dataset[split], made.tokenizer, subject.settings.max_length)
 
     def saved(self, name: str, model: PreTrainedModel) -> MadeModel:
         """An untrained model in the work folder, for what does not depend on its training."""
@@ -190,7 +227,9 @@ class Job:
         """A model from the work folder; if it is not there, it is made and put there."""
         folder, tokenizer = self.work / name, self.subject.tokenizer
         if not folder.exists():
+            start = perf_counter()
             self._save_as(name, *make())
+            write_json(self._seconds(name), perf_counter() - start)
         return MadeModel(load_model(folder).to(best_device()), tokenizer, folder)  # type: ignore[arg-type]
 
     def _save_as(self, name: str, model: PreTrainedModel, history: History) -> MadeModel:
@@ -222,9 +261,9 @@ class Job:
         passes, stored = passes_of(mask) + round(before, 4), count(trained.model)
         return trained.model, replace(trained.training.history, stored_parameters=stored, extra_passes=passes)
 
-    def _tuned(self, training: _Training, mask: Mask | None) -> Trained:
+    def _tuned(self, training: _Training, mask: Mask | None, model: PreTrainedModel | None = None) -> Trained:
         return train_cell(
-            self.subject.new_model(self.recipe.seed),
+            model or self.subject.new_model(self.recipe.seed),
             training.examples,
             self.subject.tokenizer,
             training.settings,

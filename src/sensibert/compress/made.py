@@ -18,7 +18,7 @@ from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import read_record, write_record
 from sensibert.models.mask import Mask, write_mask
 from sensibert.report.card import write_card
-from sensibert.report.evidence import Evidence
+from sensibert.report.evidence import Alternative, Evidence
 from sensibert.scoring.files import ScoreFile, write_scores
 
 EVIDENCE = "evidence"
@@ -71,6 +71,7 @@ def make(job: Job, audit: Audit, scores: ScoreFile | None = None, mask: Mask | N
         say("bench: the models take turns")
         models = [torch_candidate("before", dense.model), torch_candidate("after", small.model)]
         latency = compare_latency(models, BATCH_SIZES, [after.cost.tokens])
+        alternatives = _alternatives(job, mask, scores, dense, small) if recipe.compare else []
     evidence = Evidence(
         recipe=recipe.model_dump(mode="json"),
         task={"name": task.name, "labels": list(task.label_names), "primary_metric": task.primary_metric},
@@ -82,9 +83,18 @@ def make(job: Job, audit: Audit, scores: ScoreFile | None = None, mask: Mask | N
         rates=job.rates(),
         drop=drop,
         latency=latency,
+        alternatives=alternatives,
         provenance=collect(timer, recipe.model_dump(mode="json"), data_hash(job.subject.dataset), job.precision),
     )
     return Made(evidence, small, dense, scores, mask, predictions)
+
+
+def _alternatives(
+    job: Job, mask: Mask, scores: ScoreFile | None, dense: MadeModel, small: MadeModel
+) -> list[Alternative]:
+    from sensibert.compress.contenders import compare  # it exports, which is an extra
+
+    return compare(job, mask, scores, dense, small)
 
 
 def write_result(made: Made, folder: Path, *, keep_dense: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sensibert.config.method_settings import Rate
 from sensibert.config.section import Section
@@ -42,8 +42,16 @@ class Recipe(Section):
     trim_vocabulary: bool = False
     keep_dense: bool = False
     """Whether the dense model that was tuned for comparison is left in the result too, in the folder `dense`."""
+    compare: bool = False
+    """Whether everything else that could be deployed is measured beside the result (`contenders`)."""
     seed: Annotated[Seed, Field()] = 0
     any_origin: bool = False
     """Whether scores or a mask may have been made for another backbone, task or data whose shapes fit."""
     trust_remote_code: bool = False
     """Whether code that comes with the backbone may run."""
+
+    @model_validator(mode="after")
+    def _compares_with_something(self) -> Recipe:
+        if self.compare and self.baseline == "none":
+            raise ValueError("--compare measures the dense model too: --baseline none leaves that out")
+        return self

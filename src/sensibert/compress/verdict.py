@@ -18,6 +18,27 @@ ONE_SIDED = 0.9
 _RESAMPLES = 1000
 
 
+def interval_of(predictions: np.ndarray, labels: np.ndarray, task: Task, seed: int = 0) -> tuple[float, float, float]:
+    """The primary metric in percent, with the ends of the 95 % interval of a bootstrap over the rows.
+
+    Args:
+        predictions: Class ids or numbers [rows].
+        labels: What is right [rows].
+        task: Names the metric.
+        seed: Of the resamples.
+    """
+    score, rows = METRICS[task.primary_metric], np.arange(len(labels))
+    how: dict[str, Any] = {"n_resamples": _RESAMPLES, "method": "percentile", "rng": np.random.default_rng(seed)}
+    if task.primary_metric == "accuracy":
+        found = stats.bootstrap((100.0 * (predictions == labels),), np.mean, vectorized=True, **how)
+    else:
+        found = stats.bootstrap(
+            (rows,), lambda chosen: 100 * score(predictions[chosen], labels[chosen]), vectorized=False, **how
+        )
+    low, high = found.confidence_interval
+    return 100 * score(predictions, labels), float(low), float(high)
+
+
 def drop_of(
     before: pd.DataFrame, after: pd.DataFrame, task: Task, *, confidence: float = 0.95, seed: int = 0
 ) -> Drop | None:

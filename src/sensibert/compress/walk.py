@@ -17,7 +17,7 @@ from datasets import DatasetDict
 from sensibert.compress.job import Job, MadeModel, paid_elsewhere
 from sensibert.compress.limits import Limits, LimitsError, choose_budget
 from sensibert.compress.verdict import ONE_SIDED, drop_of
-from sensibert.data.encoding import Example, encode, mean_length
+from sensibert.data.encoding import Example, mean_length
 from sensibert.data.task_files import Audit, SplitAudit
 from sensibert.data.tasks import Task
 from sensibert.deploy.bench import Candidate, compare_latency, one_thread, onnx_candidate, torch_candidate
@@ -117,8 +117,8 @@ class Walk:
             (timed,) = compare_latency([candidate], [1], [round(mean_length(job.subject.train))], _REPEATS)
         metric = drop = None
         if dense is not None:
-            before = prediction_table(task, *self._dense_answers(dense))
-            examples = self._examples(made, DEV)
+            before = prediction_table(task, *self._dense_answers(job, dense))
+            examples = job.examples_for(made, DEV)
             logits = self._answers(budget, made, examples)
             drop = drop_of(before, prediction_table(task, examples, logits), task, confidence=ONE_SIDED)
             metric = metrics_of(task, logits, examples)[task.primary_metric]
@@ -133,9 +133,10 @@ class Walk:
         return onnx_candidate(made.folder.name, self.limits.deploy_as, self._file(budget, made), threads=1)
 
     def _export(self, budget: float, made: MadeModel) -> None:
-        folder, length = self._work / f"export-{self._name(budget)}", self.jobs[budget].subject.settings.max_length
+        job, folder = self.jobs[budget], self._work / f"export-{self._name(budget)}"
+        length = job.subject.settings.max_length
         shutil.rmtree(folder, ignore_errors=True)
-        examples = self._examples(made, "train")[:_CHECKED_TEXTS]
+        examples = job.examples_for(made, "train")[:_CHECKED_TEXTS]
         quantized = self.limits.deploy_as == "onnx-int8"
         export_onnx(made.model, examples, made.tokenizer, folder, max_length=length, int8=quantized)
 
@@ -150,19 +151,12 @@ class Walk:
         name = INT8_FILE if self.limits.deploy_as == "onnx-int8" else FP32_FILE
         return self._work / f"export-{self._name(budget)}" / name
 
-    def _dense_answers(self, dense: MadeModel) -> tuple[list[Example], np.ndarray]:
+    def _dense_answers(self, job: Job, dense: MadeModel) -> tuple[list[Example], np.ndarray]:
         """Of the dense model in PyTorch, once for all budgets."""
-        path, examples = self._work / "dense-answers.npy", self._examples(dense, DEV)
+        path, examples = self._work / "dense-answers.npy", job.examples_for(dense, DEV)
         if not path.exists():
             np.save(path, predict(dense.model, examples, dense.tokenizer))
         return examples, np.load(path)
-
-    def _examples(self, made: MadeModel, split: str) -> list[Example]:
-        """A split as the tokenizer of a model cuts it; a trimmed one cuts some words in other ways."""
-        subject = next(iter(self.jobs.values())).subject
-        if made.tokenizer is subject.tokenizer:
-            return subject.examples(split)
-        return encode(subject.dataset[split], made.tokenizer, subject.settings.max_length)
 
     def _mask(self, budget: float) -> Mask:
         mask = self.jobs[budget].mask(self.scores)

@@ -87,6 +87,7 @@ def load_answerer(
     int8: bool = False,
     max_length: int | None = None,
     batch_size: int = 32,
+    threads: int | None = None,
     trust_remote_code: bool = False,
 ) -> Answerer:
     """A saved model on the best device, or an export in ONNX Runtime.
@@ -97,6 +98,7 @@ def load_answerer(
         max_length: Texts are cut at this number of tokens, by default as the model was compressed; an export has its
             own.
         batch_size: Texts per forward pass.
+        threads: Of an export, by default all cores; those of PyTorch are a matter of the process.
         trust_remote_code: Whether code that the folder brings may run.
 
     Raises:
@@ -105,7 +107,7 @@ def load_answerer(
     from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE
 
     if (folder / FP32_FILE).exists() or int8:
-        return _exported(folder, INT8_FILE if int8 else FP32_FILE, batch_size)
+        return _exported(folder, INT8_FILE if int8 else FP32_FILE, batch_size, threads)
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     length = max_length or usual_length(folder, tokenizer.model_max_length)
@@ -131,12 +133,12 @@ def _torch_logits(
     return logits
 
 
-def _exported(folder: Path, file: str, batch_size: int) -> Answerer:
+def _exported(folder: Path, file: str, batch_size: int, threads: int | None) -> Answerer:
     """An export, read by the very code that it brings along."""
     from sensibert.deploy.onnx.onnx_predict import Model
 
     try:
-        model = Model(folder, file)
+        model = Model(folder, file, threads)
     except Exception as error:  # those of ONNX Runtime and of tokenizers have nothing else in common
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackboneError(f"cannot answer with {folder / file}: {reason}") from error

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from sensibert.config.settings import TrainingParams
 from sensibert.io import replacing
+from sensibert.report.alternatives import alternatives_table, verdict
 from sensibert.report.evidence import Evidence
 from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
 from sensibert.report.markdown import code, visible
@@ -21,6 +22,9 @@ def summary(evidence: Evidence) -> str:
     """Before and after, as a table for the console; with a warning below it if too much was lost."""
     parts = [search_table(evidence.search, "simple")] if evidence.search else []
     parts.append(tabulate(_rows(evidence), headers=HEADER, colalign=("left", "right", "right", "right")))
+    if found := evidence.alternatives:
+        metric = metric_label(evidence.task["primary_metric"])
+        parts += [alternatives_table(found, metric), verdict(found, evidence.after.examples)]
     if warned := warning(evidence):
         parts.append(f"warning: {warned}")
     return "\n\n".join(parts)
@@ -142,7 +146,7 @@ Metrics are on {after.examples:,} held-out rows{_chosen_by(evidence)}. Latency i
 over texts of {after.cost.tokens} tokens on {processor} with {hardware["torch_threads"]}
 threads; both models took turns.
 
-## Use it
+{_alternatives(evidence)}## Use it
 
 It answers with {labels}.
 
@@ -180,6 +184,18 @@ _HOW = {
     "that model's answers as well as from the labels.",
     "one_shot": "It was cut from the pre-trained model.",
 }
+
+
+def _alternatives(evidence: Evidence) -> str:
+    found = evidence.alternatives
+    if not found:
+        return ""
+    table = alternatives_table(found, metric_label(evidence.task["primary_metric"]), tablefmt="github")
+    return (
+        f"## What else could be deployed\n\n{verdict(found, evidence.after.examples)}\n\n{table}\n\n"
+        "Times are from text to answer on one thread, all models in turns; minutes are those of training, from the\n"
+        "pre-trained weights on.\n\n"
+    )
 
 
 def _rates(evidence: Evidence) -> str:

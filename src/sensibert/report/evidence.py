@@ -88,9 +88,10 @@ class Alternative:
     """From the pre-trained weights on."""
     needs: str
     """What must be installed to run it."""
-    is_best: bool
+    is_best: bool = False
     """Whether no other is at once as good by the metric, as fast and as small."""
-    is_chosen: bool
+    is_chosen: bool = False
+    """Whether this one is to be deployed."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,14 @@ FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "a
 class Model:
     """An export, with nothing but numpy, onnxruntime and tokenizers."""
 
-    def __init__(self, folder: Path = Path(__file__).parent, file: str = "model.onnx") -> None:
+    def __init__(
+        self, folder: Path = Path(__file__).parent, file: str = "model.onnx", threads: int | None = None
+    ) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
         self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.session = onnxruntime.InferenceSession(folder / file, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
 
     def logits(self, texts: list[Any]) -> np.ndarray:
         """The logits [texts, classes] of texts, or of pairs of texts."""

@@ -1,0 +1,64 @@
+"""The backbone as it is: the mean of its last hidden states, and a linear head on it. Nothing of it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.alternatives.base import Simple, Text, featured, fitted, stored_bytes
+from sensibert.data.encoding import encode_texts, evaluation_batches
+
+_BATCH_SIZE = 32
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    labels: np.ndarray,
+    max_length: int,
+) -> Simple:
+    """Fit it.
+
+    Args:
+        model: A classifier whose encoder was not tuned; its head has no part in this.
+        tokenizer: The model's.
+        texts: Of the training rows, or pairs: each text of a pair is embedded alone.
+        labels: Class ids or numbers [rows].
+        max_length: Longer texts are cut at this number of tokens.
+    """
+    encoder: PreTrainedModel = model.base_model.eval()  # type: ignore[assignment]
+
+    def vectors(asked: Sequence[str]) -> np.ndarray:
+        return embedded(encoder, tokenizer, asked, max_length)
+
+    pipeline = fitted([StandardScaler()], featured(vectors, texts), labels)
+    weights = sum(parameter.numel() * 4 for parameter in encoder.parameters())
+
+    def answer(asked: Sequence[Text]) -> np.ndarray:
+        return np.asarray(pipeline.predict(featured(vectors, asked)))
+
+    return Simple("frozen embeddings, linear", answer, weights + stored_bytes(pipeline), "torch, transformers")
+
+
+def embedded(
+    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> np.ndarray:
+    """The mean of the last hidden states over the tokens of each text, [texts, width]."""
+    examples = encode_texts(texts, tokenizer, max_length)
+    found: np.ndarray | None = None
+    with torch.inference_mode():
+        for rows, batch in evaluation_batches(examples, tokenizer, _BATCH_SIZE):
+            inputs = {name: values.to(encoder.device) for name, values in batch.items() if name != "labels"}
+            hidden = encoder(**inputs).last_hidden_state.float()
+            counts = inputs["attention_mask"].unsqueeze(-1).float()
+            means = ((hidden * counts).sum(1) / counts.sum(1)).cpu().numpy()
+            if found is None:
+                found = np.empty((len(examples), means.shape[1]), dtype=np.float32)
+            found[rows] = means
+    assert found is not None
+    return found

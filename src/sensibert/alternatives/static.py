@@ -1,0 +1,74 @@
+"""A vector for each token, distilled from the backbone, and a linear head on their mean: a table instead of a network.
+
+Each token passes through the backbone alone, once; principal components make the vectors shorter, and a weight makes
+frequent tokens count less.
+
+Sources: van Dongen and Tulkens, "Model2Vec" (2024), whose recipe this is; Arora et al., "A Simple but Tough-to-Beat
+Baseline for Sentence Embeddings", ICLR 2017, for the weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.alternatives.base import Simple, Text, both, featured, fitted, stored_bytes
+from sensibert.alternatives.frozen import embedded
+
+_WIDTH = 256
+_SMOOTHING = 1e-3
+"""The `a` of Arora et al.: a token of frequency p weighs a / (a + p)."""
+
+
+def fit(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], labels: np.ndarray
+) -> Simple:
+    """Fit it.
+
+    Args:
+        model: A classifier whose encoder was not tuned; its head has no part in this.
+        tokenizer: The model's.
+        texts: Of the training rows, or pairs; how often a token occurs in them gives its weight.
+        labels: Class ids or numbers [rows].
+    """
+    counts = Counter(chain.from_iterable(_ids(tokenizer, list(map(both, texts)))))
+    encoder: PreTrainedModel = model.base_model.eval()  # type: ignore[assignment]
+    table = token_vectors(encoder, tokenizer, counts)
+
+    def vectors(asked: Sequence[str]) -> np.ndarray:
+        nothing = np.zeros_like(table[0])
+        return np.stack([table[ids].mean(axis=0) if ids else nothing for ids in _ids(tokenizer, asked)])
+
+    pipeline = fitted([StandardScaler()], featured(vectors, texts), labels)
+
+    def answer(asked: Sequence[Text]) -> np.ndarray:
+        return np.asarray(pipeline.predict(featured(vectors, asked)))
+
+    size = table.nbytes + stored_bytes(pipeline)
+    return Simple("static embeddings, linear", answer, size, "tokenizers, scikit-learn")
+
+
+def token_vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, counts: Counter[int]) -> np.ndarray:
+    """The weighted vectors of all tokens, [tokens, width].
+
+    Args:
+        encoder: What they come from.
+        tokenizer: The encoder's.
+        counts: How often each token id occurs.
+    """
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    found = embedded(encoder, tokenizer, [tokenizer.convert_tokens_to_string([name]) or name for name in names], 16)
+    width = min(_WIDTH, *found.shape)
+    shorter = PCA(width, random_state=0).fit_transform(found)
+    frequency = np.array([counts[token] for token in range(len(names))]) / max(1, counts.total())
+    return np.asarray(shorter * (_SMOOTHING / (_SMOOTHING + frequency))[:, None], dtype=np.float32)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]
