@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
@@ -16,7 +17,7 @@ from packaging.requirements import Requirement
 from sensibert.data.encoding import encode
 from sensibert.data.tasks import TASKS
 from sensibert.deploy.onnx import export
-from sensibert.deploy.onnx.export import export_onnx, open_session, predict_onnx, to_onnx
+from sensibert.deploy.onnx.export import export_onnx, open_session, predict_onnx, to_onnx, why_int8_is_slow
 from sensibert.deploy.onnx.onnx_predict import Model
 from sensibert.errors import ExportError
 from sensibert.evaluation.evaluate import predict
@@ -262,3 +263,21 @@ print(json.dumps({file: model(file=file).logits(texts).tolist() for file in ("mo
     quantized = json.loads(run_bare(bare_python, out / "predict.py", TEXTS[4], "--model", "model.int8.onnx"))
     assert quantized.keys() == answer.keys()
     assert quantized != answer
+
+    rows = pd.DataFrame({"id": range(len(TEXTS)), "review": TEXTS})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    options = ("--csv", tmp_path / "rows.csv", "--text", "review", "--batch-size", "2")
+    (tmp_path / "answered.csv").write_text(run_bare(bare_python, out / "predict.py", *options), encoding="utf-8")
+    answered = pd.read_csv(tmp_path / "answered.csv")
+    assert answered[["id", "review"]].equals(rows)
+    assert answered["predicted_label"].tolist() == [("negative", "positive")[best] for best in expected.argmax(axis=1)]
+    assert answered["probability"].to_numpy() == pytest.approx(
+        torch.tensor(expected).softmax(1).amax(1).numpy(), abs=1e-4
+    )
+
+
+def test_a_processor_without_instructions_for_int8_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx2": True})
+    assert "x86_64" in why_int8_is_slow()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx_vnni": True})
+    assert why_int8_is_slow() is None

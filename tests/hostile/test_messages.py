@@ -119,7 +119,11 @@ def test_an_export_answers(onnx):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "required: text"),
+        ([], "give a text or two, or --csv FILE"),
+        (["a", "--csv", "rows.csv"], "give a text or two, or --csv FILE"),
+        (["--csv", "gone.csv"], "No such file or directory: 'gone.csv'"),
+        (["--csv", "rows.csv", "--text", "txt"], "no column 'txt' in rows.csv; the columns are ['text', 'label']"),
+        (["--csv", "rows.csv", "--batch-size", "0"], "--batch-size: must be at least 1"),
         (["a", "b", "c"], "3 texts; allowed: one, or the two of a pair"),
         (["a", "--model", "gone.onnx"], "error: cannot answer with"),
         (["a", "--model", "config.json"], "error: cannot answer with"),

@@ -573,7 +573,7 @@ def export(
     _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.data.encoding import encode, encode_texts, texts_of
     from sensibert.deploy.answers import usual_length
-    from sensibert.deploy.onnx.export import export_onnx
+    from sensibert.deploy.onnx.export import export_onnx, why_int8_is_slow
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
@@ -606,6 +606,8 @@ def export(
         if fidelity is not None:
             typer.echo(_fidelity(fidelity, report.pytorch_metrics))
     typer.echo(f"checked on {report.texts:,} texts; the export is in {out}")
+    if int8 and (reason := why_int8_is_slow()):
+        typer.echo(f"warning: {reason}", err=True)
 
 
 def _read(

@@ -230,6 +230,17 @@ def to_int8(source: Path, file: Path) -> None:
         raise OSError(errno.ENOSPC, "the graph could not be written whole", str(file)) from None
 
 
+def why_int8_is_slow() -> str | None:
+    """Why a quantized file may not be faster than fp32 on this processor; None if it has instructions for it."""
+    has = torch.cpu.get_capabilities()
+    if any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "dot", "i8mm")):
+        return None
+    return (
+        f"this processor ({has.get('architecture', 'of an unknown kind')}) has no instructions for sums of int8"
+        " products (VNNI, or dot on ARM): the quantized file is smaller here, but may not be faster; `sensibert bench` tells"
+    )
+
+
 def open_session(file: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
     """Load an ONNX file to run on the CPU.
 
