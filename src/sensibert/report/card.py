@@ -10,9 +10,10 @@ from tabulate import tabulate
 from sensibert.config.settings import TrainingParams
 from sensibert.io import replacing
 from sensibert.report.alternatives import alternatives_table, verdict
+from sensibert.report.before_after import before_after
 from sensibert.report.evidence import Evidence
-from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
-from sensibert.report.markdown import code, visible
+from sensibert.report.labels import TIMES, metric_label, short_name
+from sensibert.report.markdown import code
 from sensibert.report.search import search_section, search_table
 
 HEADER = ("", "before", "after", "")
@@ -66,31 +67,7 @@ def _epochs(evidence: Evidence) -> float:
 
 
 def _rows(evidence: Evidence) -> list[tuple[str, str, str, str]]:
-    before, after = evidence.before, evidence.after
-    rows = [
-        (metric_label(name), *_metric_pair(before.metrics.get(name), value)) for name, value in after.metrics.items()
-    ]
-    rows += [
-        _ratio("parameters", before.cost.total_parameters, after.cost.total_parameters, 1e6, "M"),
-        _ratio("prunable parameters", before.cost.prunable_parameters, after.cost.prunable_parameters, 1e6, "M"),
-        _ratio(f"MACs at {after.cost.tokens} tokens", before.cost.macs, after.cost.macs, 1e6, "M"),
-        _ratio("file size", before.cost.model_bytes, after.cost.model_bytes, 1e6, "MB"),
-    ]
-    seconds = {(entry.model, entry.batch_size): entry.seconds for entry in evidence.latency}
-    for batch_size in dict.fromkeys(entry.batch_size for entry in evidence.latency):
-        pair = seconds["before", batch_size], seconds["after", batch_size]
-        rows.append(_ratio(f"latency, batch {batch_size}", *pair, 1e-3, "ms"))
-    return rows
-
-
-def _metric_pair(before: float | None, after: float) -> tuple[str, str, str]:
-    if before is None:
-        return NOTHING, f"{after:.1f}", ""
-    return f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}".replace("-", MINUS)
-
-
-def _ratio(name: str, before: float, after: float, unit: float, unit_name: str) -> tuple[str, str, str, str]:
-    return name, f"{before / unit:.2f} {unit_name}", f"{after / unit:.2f} {unit_name}", f"{after / before:.2f}{TIMES}"
+    return [(row.name, row.before, row.after, row.change) for row in before_after(evidence)]
 
 
 def _card(evidence: Evidence) -> str:
@@ -111,8 +88,8 @@ def _metadata(evidence: Evidence) -> ModelCardData:
         for name, value in evidence.after.metrics.items()
     ]
     return ModelCardData(
-        model_name=f"{shown_backbone(evidence)}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
-        base_model=None if Path(recipe["model"]["backbone"]).exists() else shown_backbone(evidence),
+        model_name=f"{short_name(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
+        base_model=None if Path(recipe["model"]["backbone"]).exists() else short_name(recipe["model"]["backbone"]),
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["sensibert", "pruning", "text-classification"],
@@ -120,24 +97,18 @@ def _metadata(evidence: Evidence) -> ModelCardData:
     )
 
 
-def shown_backbone(evidence: Evidence) -> str:
-    """The name of the backbone; of a local directory only the last part, since its path is private."""
-    backbone = evidence.recipe["model"]["backbone"]
-    return visible((Path(backbone).name or backbone) if Path(backbone).exists() else backbone)
-
-
 def _body(evidence: Evidence) -> str:
     recipe, after, task = evidence.recipe, evidence.after, evidence.task
     table = tabulate(_rows(evidence), headers=HEADER, tablefmt="github", colalign=("left", "right", "right", "right"))
     labels = ", ".join(map(code, task["labels"])) or "a real number"
-    backbone = code(shown_backbone(evidence))
+    backbone = code(short_name(recipe["model"]["backbone"]))
     hardware, versions = evidence.provenance["hardware"], evidence.provenance["packages"]
     processor = code(hardware["gpu"] or hardware["cpu"])
     return f"""# {backbone}, made smaller for {code(task["name"])}
 
 {backbone} with {after.cost.prunable_kept:.1%} of its prunable parameters (those of the
 attention and feed-forward dimensions), chosen by {code(recipe["criterion"])} and fine-tuned for
-{_epochs(evidence):.3g} epochs. {_HOW[recipe["method"]]}
+{_epochs(evidence):.3g} epochs. {HOW[recipe["method"]]}
 The dropped dimensions are gone from the files: nothing is masked at run time.
 
 {table}
@@ -179,7 +150,7 @@ def _warned(evidence: Evidence) -> str:
     return f"\n> [!WARNING]\n> {found}\n" if found else ""
 
 
-_HOW = {
+HOW = {
     "recipe": "It was cut from the fine-tuned dense model, repaired by least squares, and learned from\n"
     "that model's answers as well as from the labels.",
     "one_shot": "It was cut from the pre-trained model.",

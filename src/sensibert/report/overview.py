@@ -8,9 +8,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from sensibert.io import replacing
-from sensibert.report.card import shown_backbone, warning
+from sensibert.report.card import warning
 from sensibert.report.evidence import Evidence
-from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
+from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label, short_name
 from sensibert.report.markdown import code
 from sensibert.report.tradeoff import Spot, write_tradeoff
 
@@ -49,7 +49,7 @@ def write_overview(found: Sequence[Evidence], folders: Sequence[str], folder: Pa
         spots.insert(0, Spot("dense", first.before.metrics[primary], _latency(first, "before"), size))
     write_tradeoff(spots, metric_label(primary), folder / PICTURE)
     links = "\n".join(f"- [{name}]({name}/README.md)" for name in folders)
-    backbone, task = code(shown_backbone(first)), code(first.task["name"])
+    backbone, task = code(short_name(first.recipe["model"]["backbone"])), code(first.task["name"])
     text = (
         f"# {backbone}, made smaller for {task}\n\n{overview(found, tablefmt='github')}\n\n"
         f"![Metric against latency and size]({PICTURE})\n\n"
