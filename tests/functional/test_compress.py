@@ -60,7 +60,7 @@ def test_the_command_leaves_a_model_a_card_and_the_evidence(compressed):
     out, _ = compressed
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert names >= {
-        "model.safetensors", "config.json", "tokenizer.json", "modeling_slim.py", "README.md",
+        "model.safetensors", "config.json", "tokenizer.json", "modeling_slim.py", "README.md", "report.html",
         "evidence/report.json", "evidence/scores.safetensors", "evidence/mask.safetensors",
         "evidence/predictions.parquet", "evidence/training.json",
     }  # fmt: skip

@@ -19,6 +19,7 @@ from sensibert.io import read_record, write_record
 from sensibert.models.mask import Mask, write_mask
 from sensibert.report.card import write_card
 from sensibert.report.evidence import Alternative, Evidence
+from sensibert.report.page.model import write_model_page
 from sensibert.scoring.files import ScoreFile, write_scores
 
 EVIDENCE = "evidence"
@@ -110,6 +111,7 @@ def write_result(made: Made, folder: Path, *, keep_dense: bool) -> None:
     if keep_dense:
         shutil.copytree(made.dense.folder, folder / DENSE, ignore=shutil.ignore_patterns(HISTORY))
     write_card(made.evidence, folder)
+    write_model_page(made.evidence, folder, made.dense.history)
 
 
 def evidence_of(folder: Path) -> Evidence:

@@ -237,7 +237,7 @@ def why_int8_is_slow() -> str | None:
         return None
     return (
         f"this processor ({has.get('architecture', 'of an unknown kind')}) has no instructions for sums of int8"
-        " products (VNNI, or dot on ARM): the quantized file is smaller here, but may not be faster; `sensibert bench` tells"
+        " products (VNNI, or dot on ARM): the quantized file is smaller here, but may not be faster"
     )
 
 
