@@ -21,6 +21,7 @@ from sensibert.report.gather import (
     gather_searches,
     gather_transfers,
 )
+from sensibert.report.page.profile import write_profile_page
 from sensibert.report.plots import write_budget_curve, write_kept_dimensions
 from sensibert.report.rates import write_rates
 from sensibert.report.tables import write_tables
@@ -28,7 +29,7 @@ from sensibert.report.trials import search_table, transfer_table
 
 
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write the tables and plots of reports/PROFILE."""
+    """Write the tables, the plots and the page of reports/PROFILE."""
     results = gather(paths, params)
     table = comparison_table(results, gather_efforts(paths, params), gather_deployed(paths, params))
     searches = search_table(gather_searches(paths, params))
@@ -41,6 +42,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     write_rates(gather_rates(paths, params), paths.reports)
     write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
     write_kept_dimensions(gather_masks(paths, params), paths.reports)
+    write_profile_page(paths, params)
 
 
 if __name__ == "__main__":

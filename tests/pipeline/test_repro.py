@@ -141,7 +141,14 @@ def test_it_leaves_every_file(tree, first_lock):
         "stability.md",
         "layer_ranking.csv",
     }
-    assert written >= {"budget_curve.csv", "budget_curve.svg", "kept_dimensions.svg", "rates.svg", "stability.svg"}
+    assert written >= {
+        "budget_curve.csv",
+        "budget_curve.svg",
+        "kept_dimensions.svg",
+        "rates.svg",
+        "report.html",
+        "stability.svg",
+    }
 
 
 def test_a_second_run_does_nothing(tree):

@@ -90,10 +90,11 @@ def test_show_says_what_is_there(workspace):
     cell = load_params().cells()[0]
     write_json(paths.metrics(cell), {})
     paths.reports.mkdir(parents=True)
-    for name in ("table.md", "budget.svg"):
+    for name in ("report.html", "table.md", "budget.svg"):
         (paths.reports / name).write_text("x")
     output = run("show").output
     assert f"1 of {len(load_params().cells())} cells" in output
+    assert "page     reports/pydocs/report.html" in output
     assert "reports/pydocs/table.md" in output
     assert "reports/pydocs/budget.svg" in output
     assert "make ui" in output

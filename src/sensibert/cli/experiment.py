@@ -76,7 +76,7 @@ def track() -> None:
 
 @app.command()
 def show() -> None:
-    """Say where the table, the plots and the MLflow UI of the active profile are."""
+    """Say where the page, the tables, the plots and the MLflow UI of the active profile are."""
     from sensibert.config.params import load_params
     from sensibert.config.paths import Paths
     from sensibert.experiment.tracking import how_to_open, tracking_uri
@@ -86,6 +86,7 @@ def show() -> None:
     cells = params.cells()
     done = sum(paths.metrics(cell).exists() for cell in cells)
     typer.echo(f"profile  {params.profile}: {done} of {len(cells)} cells computed")
+    typer.echo(f"page     {_listed(paths.reports, '*.html')}")
     typer.echo(f"tables   {_listed(paths.reports, '*.md')}")
     typer.echo(f"plots    {_listed(paths.reports, '*.svg', '*.png')}")
     typer.echo(f"runs     {how_to_open(tracking_uri())}")

@@ -1,0 +1,109 @@
+"""What the page of a profile shows: the tables that stand in its folder, and files of single models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sensibert.config.grid import Cell
+from sensibert.config.methods import METHODS
+from sensibert.config.params import Params
+from sensibert.config.paths import Paths
+from sensibert.errors import ArtifactError
+from sensibert.io import how_to_mend, read_json, read_record
+from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.report.gather import gather_deployed, require
+from sensibert.results import Deployed, History
+
+
+@dataclass(frozen=True)
+class ProfileData:
+    """What the page of a profile shows."""
+
+    profile: str
+    backbone: str
+    table: pd.DataFrame
+    """The comparison (`comparison.COLUMNS`)."""
+    tests: pd.DataFrame
+    """Of its differences (`comparison.TEST_COLUMNS`)."""
+    curve: pd.DataFrame
+    """The primary metric of every cell (`plots.CURVE_COLUMNS`)."""
+    kept: pd.DataFrame
+    """What each layer and group keeps (`plots.KEPT_COLUMNS`)."""
+    stability: pd.DataFrame
+    """The agreement of scoring passes (`analysis.stability.COLUMNS`)."""
+    provenance: Mapping[str, Any]
+    deployed: Sequence[Deployed]
+    histories: Mapping[Cell, History]
+    predictions: Mapping[Cell, pd.DataFrame]
+    """Of each task the dense model and the best of the small ones."""
+
+
+def read_profile(paths: Paths, params: Params) -> ProfileData:
+    """Read what the page shows.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    table = _table(paths, "table")
+    return ProfileData(
+        profile=params.profile,
+        backbone=params.model.backbone,
+        table=table,
+        tests=_table(paths, "significance"),
+        curve=_table(paths, "budget_curve"),
+        kept=_table(paths, "kept_dimensions"),
+        stability=_table(paths, "stability"),
+        provenance=read_json(paths.reports / "provenance.json"),
+        deployed=gather_deployed(paths, params),
+        histories=_histories(paths, params),
+        predictions=_predictions(paths, params, table),
+    )
+
+
+def best_of(rows: pd.DataFrame) -> pd.Series | None:
+    """The row of a comparison to show first: the best of those that prune to the smallest budget.
+
+    Where nothing is pruned, the best of those that tune in another way than in full.
+    """
+    kinds = rows["method"].map(lambda method: METHODS[method].budget)
+    candidates = rows[kinds == "kept"]
+    if candidates.empty:
+        candidates = rows[rows["method"] != REFERENCE_TUNING]
+    else:
+        candidates = candidates[candidates["budget"] == candidates["budget"].min()]
+    return None if candidates.empty else candidates.iloc[int(candidates["mean"].argmax())]
+
+
+def reference_of(rows: pd.DataFrame) -> pd.Series | None:
+    """The row of the dense model that was tuned in full."""
+    found = rows[rows["method"] == REFERENCE_TUNING]
+    return None if found.empty else found.iloc[0]
+
+
+def _table(paths: Paths, name: str) -> pd.DataFrame:
+    path = paths.reports / f"{name}.csv"
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors are subclasses of these
+        raise ArtifactError(f"{path} is no table ({error}){how_to_mend(path)}") from None
+
+
+def _histories(paths: Paths, params: Params) -> dict[Cell, History]:
+    files = {cell: paths.history(cell) for cell in params.cells()}
+    require("training curve", ((cell.name, path) for cell, path in files.items()))
+    return {cell: read_record(path, History) for cell, path in files.items()}
+
+
+def _predictions(paths: Paths, params: Params, table: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    """Of the first seed."""
+    cells = []
+    for task, rows in table.groupby("task", sort=False):
+        shown = [row for row in (reference_of(rows), best_of(rows)) if row is not None]
+        cells += [Cell(str(task), row["method"], float(row["budget"]), params.seeds[0]) for row in shown]
+    files = {cell: paths.predictions(cell) for cell in cells}
+    require("predictions", ((cell.name, path) for cell, path in files.items()))
+    return {cell: pd.read_parquet(path, columns=["label", "prediction"]) for cell, path in files.items()}

@@ -1,0 +1,141 @@
+"""What stands on the page of a profile."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pages import PROVENANCE, answers, history, mask, result
+from sensibert.analysis.stability import COLUMNS as STABILITY_COLUMNS
+from sensibert.config.grid import Cell
+from sensibert.config.params import load_params
+from sensibert.config.paths import Paths
+from sensibert.errors import ArtifactError
+from sensibert.report.comparison import comparison_table, significance_table
+from sensibert.report.labels import MINUS, TIMES
+from sensibert.report.page.profile import profile_page
+from sensibert.report.page.profile_data import ProfileData, best_of, read_profile
+from sensibert.report.page.render import rendered
+from sensibert.report.plots import curve_table, kept_table
+from sensibert.results import Deployed, Effort
+
+ROOT = Path(__file__).parents[2]
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def profile_data(**changes):
+    """Three methods on sst2, two budgets, two seeds; one of them deployed."""
+    points = [("full", 1.0, 90.0)]
+    points += [
+        (method, budget, at) for method, at in (("sensitivity", 87.0), ("magnitude", 85.0)) for budget in (0.4, 0.2)
+    ]
+    results = [
+        replace(
+            result(("negative", "positive"), share=budget, accuracy=at + 2 * seed - (4 if budget == 0.2 else 0)),
+            **{"task": "sst2", "method": method, "budget": budget, "seed": seed},
+        )
+        for method, budget, at in points
+        for seed in (0, 1)
+    ]
+    efforts = {found.cell: Effort(10.0, 0.0, None) for found in results}
+    deployed = [
+        Deployed("sst2", method, budget, 0, runtime, size, {"accuracy": at}, {"1": seconds, "32": 8 * seconds})
+        for method, budget, at in (points[0], points[2])
+        for runtime, size, seconds in (("torch", 80_000_000, 0.01), ("onnx-int8", 20_000_000, 0.002))
+    ]
+    overall = ("sst2", "sensitivity", "seeds", "all", "spearman", float("nan"), 0.8, 0.7, 1, 0.3)
+    layer = ("sst2", "sensitivity", "seeds", "0", "spearman", float("nan"), 0.9, 0.9, 1, 0.3)
+    content = {
+        "profile": "mine",
+        "backbone": "tiny-bert",
+        "table": comparison_table(results, efforts, deployed),
+        "tests": significance_table(results, {}),
+        "curve": curve_table(results),
+        "kept": kept_table({found.cell: mask() for found in results if found.cell.is_pruned}),
+        "stability": pd.DataFrame([overall, layer], columns=list(STABILITY_COLUMNS)),
+        "provenance": {
+            **{name: [PROVENANCE[name]] for name in ("git", "packages", "hardware", "precision", "python")},
+            "data_hash": {"sst2": ["0123456789abcdef"]},
+            "params": {"profile": "mine", "model": {"backbone": "tiny-bert"}},
+        },
+        "deployed": deployed,
+        "histories": {found.cell: history() for found in results},
+        "predictions": {results[0].cell: answers(), Cell("sst2", "sensitivity", 0.2, 0): answers()},
+    }
+    return ProfileData(**{**content, **changes})
+
+
+def titles(page):
+    return [section.key for section in page.sections]
+
+
+def test_a_profile_shows_every_part_of_it():
+    page = profile_page(profile_data())
+    assert titles(page) == ["results", "deployment", "kept", "answers", "training", "stability", "origin"]
+    assert page.headline == (
+        f"tiny-bert, pruned by sensitivity to 0.2{TIMES} of its prunable parameters, "
+        f"reaches 84.0{NO_BREAK}% accuracy on sst2, 7.0 points below the dense model."
+    )
+    html = rendered(page)
+    assert len(html.encode()) < 500_000
+    assert html == rendered(profile_page(profile_data()))
+
+
+def test_the_table_holds_each_point_and_marks_the_best_of_each_budget():
+    (table,) = [block for block in profile_page(profile_data()).sections[0].blocks if block.kind == "table"]
+    shown = [(row.cells[0].text, row.cells[1].text, row.tag) for row in table.rows]
+    assert shown == [
+        ("full", "dense", ""), ("sensitivity", f"0.4{TIMES}", "best"), ("magnitude", f"0.4{TIMES}", ""),
+        ("sensitivity", f"0.2{TIMES}", "best"), ("magnitude", f"0.2{TIMES}", ""),
+    ]  # fmt: skip
+    titles_of = [column.title for column in table.columns]
+    assert "Task" not in titles_of  # there is one
+    assert "Memory" not in titles_of  # it is not known
+    assert table.rows[3].cells[titles_of.index("vs dense")].text == f"{MINUS}7.0"
+    assert "p" not in titles_of  # every seed shows the same difference, which no test can judge
+
+
+def test_a_model_that_another_one_beats_in_every_way_is_called_beaten():
+    section = profile_page(profile_data()).sections[1]
+    shown = {(row.cells[0].text, row.cells[1].text): row.cells[-1].text for row in section.blocks[-1].rows}
+    assert shown == {
+        ("dense, full", "PyTorch"): "yes", ("dense, full", "ONNX INT8"): "no",
+        (f"sensitivity 0.2{TIMES}", "PyTorch"): "yes", (f"sensitivity 0.2{TIMES}", "ONNX INT8"): "yes",
+    }  # fmt: skip
+
+
+def test_without_deployment_stability_or_pruning_there_is_still_a_page():
+    data = profile_data()
+    dense = {name: getattr(data, name) for name in ("table", "curve", "tests")}
+    bare = profile_data(
+        deployed=[],
+        stability=data.stability.iloc[:0],
+        kept=data.kept.iloc[:0],
+        histories={},
+        predictions={},
+        **{name: rows[rows["method"] == "full"] for name, rows in dense.items()},
+    )
+    page = profile_page(bare)
+    assert titles(page) == ["results", "origin"]
+    assert page.headline == "tiny-bert, tuned in full on sst2."
+    assert rendered(page)
+
+
+def test_several_tasks_are_averaged():
+    one = profile_data()
+    other = one.table.assign(task="rte", vs_full=one.table["vs_full"] + 2)
+    page = profile_page(profile_data(table=pd.concat([one.table, other], ignore_index=True)))
+    assert page.headline.endswith("does best: 6.0 points below the dense model, on average over 2 tasks.")
+    assert page.tiles == []
+
+
+def test_the_best_is_that_of_the_smallest_budget():
+    assert best_of(profile_data().table)[["method", "budget"]].tolist() == ["sensitivity", 0.2]
+    assert np.isnan(profile_data().table["peak_memory"]).all()
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"table\.csv is no table"):
+        read_profile(Paths("mine", tmp_path), load_params(ROOT / "params.yaml"))
