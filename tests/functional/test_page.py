@@ -72,6 +72,14 @@ def test_a_click_sorts_by_a_column_and_another_one_turns_it(shown, page):
     assert (names(shown), order(shown, 3)) == (["slim 10", "slim 9", "dense"], "ascending")
 
 
+def test_numbers_sort_by_size_and_words_by_letters(shown, page):
+    shown.open(page)
+    shown.click("#alternatives thead th:nth-child(7) button")  # 16, 60 and 110 MB
+    assert names(shown) == ["slim 10", "slim 9", "dense"]
+    shown.click("#alternatives thead th:nth-child(1) button")
+    assert names(shown) == ["dense", "slim 10", "slim 9"]
+
+
 @pytest.mark.parametrize("key", ["Enter", " "])
 def test_the_keyboard_sorts_too(shown, page, key):
     shown.open(page)

@@ -25,6 +25,8 @@ from sensibert.report.page.svg import (
 
 COLOURS = 7
 """Series that style.css has colours for."""
+_LONGEST = 30
+"""Characters of a name beside a mark."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _names(drawn: Frame, dots: Sequence[Dot]) -> None:
     for dot in sorted(dots, key=lambda dot: (not dot.is_chosen, -dot.y)):
         if not (dot.is_best or dot.is_chosen):
             continue
-        name = dot.name if len(dot.name) <= 30 else f"{dot.name[:29]}…"
+        name = _short(dot.name)
         width = CHARACTER * len(name)
         x, y = drawn.x(dot.x), drawn.y(dot.y)
         gap = 14 if dot.is_chosen else 9
@@ -202,9 +204,9 @@ def _curve(drawn: Frame, curve: Line, colour: str, has_marks: bool) -> None:
             add(group, "circle", cx=x, cy=y, r=7.5, class_="ring")
 
 
-def intervals(title: str, rows: Sequence[Measured], label: str) -> Drawing:
+def intervals(title: str, rows: Sequence[Measured], label: str, legend: Sequence[tuple[str, str]] = ()) -> Drawing:
     """One row per model: a point, and a bar for its spread. The reference is a line through all rows."""
-    left = min(170.0, 16 + CHARACTER * max(len(row.name) for row in rows))
+    left = 16 + CHARACTER * min(_LONGEST, max(len(row.name) for row in rows))
     height = 22.0 * len(rows) + 46
     ends = [row.value + sign * _or_zero(row.spread) for row in rows for sign in (-1, 1)]
     x = axis(label, ends)
@@ -226,7 +228,7 @@ def intervals(title: str, rows: Sequence[Measured], label: str) -> Drawing:
         )
         if row.is_reference:
             add(group, "line", x1=across(row.value), x2=across(row.value), y1=4, y2=bottom, class_="through")
-        short = row.name if len(row.name) <= 26 else f"{row.name[:25]}…"
+        short = _short(row.name)
         add(root, "text", short, x=left - 10, y=y + 4, class_="label end")
         if row.spread == row.spread:
             add(
@@ -240,7 +242,11 @@ def intervals(title: str, rows: Sequence[Measured], label: str) -> Drawing:
             )
         add(group, "circle", cx=across(row.value), cy=y, r=4.4, class_="mark")
     add(root, "text", label, x=WIDTH - 12, y=height - 6, class_="name end")
-    return finished(title, root)
+    return finished(title, root, legend)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _or_zero(value: float) -> float:

@@ -439,7 +439,7 @@ def _origin(evidence: Evidence) -> Section:
 def _rows_table(evidence: Evidence) -> Table:
     rows = []
     for name, split in evidence.data["splits"].items():
-        dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in split["dropped"].items())
+        dropped = ", ".join(f"{rows:,} {reason.replace('_', ' ')}" for reason, rows in split["dropped"].items())
         cells = [text(name), *(number(split[what], "{:,}") for what in ("read", "kept")), Cell(dropped or "none")]
         rows.append(Row(cells))
     columns = [Column("Rows", is_number=False), Column("Read"), Column("Kept"), Column("Dropped", is_number=False)]

@@ -83,11 +83,12 @@ def _dot(row: pd.Series, cost: float) -> Dot:
 
 
 def _table(found: pd.DataFrame) -> Table:
+    metrics = {metric_label(TASKS[task].primary_metric) for task in found["task"]}
     columns = [
         (Column("Model", is_number=False), [text(name) for name in found["name"]]),
         task_column(found["task"]),
         (Column("Runtime", is_number=False, is_filter=True), [text(_RUNTIMES[name]) for name in found["runtime"]]),
-        (Column("Metric", best="high"), each(found["metric"], plain)),
+        (Column(metrics.pop() if len(metrics) == 1 else "Primary metric", best="high"), each(found["metric"], plain)),
         (Column("Latency, one text"), each(found["latency"] / 1e3, milliseconds)),
         (Column("Latency, 32 texts"), each(found["batch"] / 1e3, milliseconds)),
         (Column("File"), each(found["size"], "{:.1f} MB".format)),

@@ -63,18 +63,21 @@ def _at_smallest_budget(task: str, rows: pd.DataFrame) -> Drawing:
             point_name(row["method"], row["budget"]),
             row["mean"],
             row["std"],
-            colour=_COLOURS[METHODS[row["method"]].budget],
+            colour=_COLOURS[METHODS[row["method"]].budget or "dense"],
             is_reference=row["method"] == REFERENCE_TUNING,
         )
         for _, row in shown.iterrows()
     ]
     where = ", at the smallest budget" if len(shown) < len(rows) else ""
     label = metric_label(rows["metric"].iloc[0])
-    return intervals(f"{task}: mean ± standard deviation{where}", measured, label)
+    kinds_there = [kind for kind in _COLOURS if kind in set(kinds)]
+    legend = [(_KINDS[kind], f"s{_COLOURS[kind]}") for kind in kinds_there]
+    return intervals(f"{task}: mean ± standard deviation{where}", measured, label, legend if len(legend) > 1 else ())
 
 
-_COLOURS = {"kept": 0, "trained": 2, None: 4}
-"""What a budget limits -> the colour of such methods."""
+_COLOURS = {"kept": 0, "trained": 2, "dense": 4}
+"""What a budget limits, or `dense` -> the colour of such methods."""
+_KINDS = {"kept": "pruned", "trained": "a part is trained", "dense": "dense"}
 
 
 def point_name(method: str, budget: float) -> str:
