@@ -20,7 +20,7 @@ def search_section(evidence: Evidence) -> str:
     if search is None:
         return ""
     judged = f", judged by {search.dev_examples:,} of the training rows" if search.dev_examples else ""
-    seen = f"\n\n![Metric against latency and size](evidence/{PICTURE})" if _spots(search) else ""
+    seen = f"\n\n![Metric against latency and size](evidence/{PICTURE})" if judged_spots(search) else ""
     return (
         f"Its budget is the one of these that keeps within the limits ({_limits(search)}){judged}. The figures are\n"
         f"those of the deployed file ({search.limits['deploy_as']}), one text at a time on one thread:\n\n"
@@ -44,7 +44,7 @@ def search_table(search: Search, tablefmt: str) -> str:
 
     def row(point: Point) -> list[str]:
         return [
-            _name(point),
+            point_name(point),
             NOTHING if point.metric is None else f"{point.metric:.1f}",
             NOTHING if point.drop is None else f"{point.drop.points:.1f}",
             NOTHING if point.drop is None else f"{point.drop.high:.1f}",
@@ -68,17 +68,19 @@ def write_search_picture(search: Search, metric: str, folder: Path) -> None:
         metric: Name of the primary metric.
         folder: Of the evidence.
     """
-    if spots := _spots(search):
+    if spots := judged_spots(search):
         write_tradeoff(spots, metric_label(metric), folder / PICTURE)
 
 
-def _spots(search: Search) -> list[Spot]:
+def judged_spots(search: Search) -> list[Spot]:
+    """The budgets whose models were judged."""
     return [
-        Spot(_name(point), point.metric, point.latency, point.file_bytes, point.budget == search.chosen)
+        Spot(point_name(point), point.metric, point.latency, point.file_bytes, point.budget == search.chosen)
         for point in search.points
         if point.metric is not None
     ]
 
 
-def _name(point: Point) -> str:
+def point_name(point: Point) -> str:
+    """How a budget is called; nothing is cut from the dense model."""
     return f"{point.budget:g}{TIMES}" if point.budget < 1 else "dense"

@@ -1,15 +1,17 @@
-"""What a model is worth against what it takes: a table of models that could be deployed, and a picture of them."""
+"""What a model is worth against what it takes: which models no other beats, and a picture of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from sensibert.report.plots import COLOURS, INK, write_figure
+from sensibert.report.formats import write_text
+from sensibert.report.page.blocks import Drawing
+from sensibert.report.page.charts import Dot, scatter
+from sensibert.report.page.render import asset
+from sensibert.report.page.svg import SIZE, axis
 
 
 class Spot(NamedTuple):
@@ -44,54 +46,43 @@ def best_of(spots: Sequence[Spot]) -> set[str]:
     return {one.name for one in spots if not any(beats(other, one) for other in spots)}
 
 
+def tradeoff_drawings(spots: Sequence[Spot], metric: str) -> list[Drawing]:
+    """The metric against latency and against size.
+
+    Args:
+        spots: The models.
+        metric: The label of the metric.
+    """
+    best, heights = best_of(spots), axis(metric, [spot.metric for spot in spots])
+
+    def dot(spot: Spot, x: float, label: str) -> Dot:
+        tip = f"{spot.name}: {spot.metric:.1f}; {label} {x:.3g}"
+        return Dot(spot.name, x, spot.metric, tip, is_best=spot.name in best, is_chosen=spot.is_chosen)
+
+    drawings = []
+    for label, cost in _COSTS:
+        costs = list(map(cost, spots))
+        dots = [dot(spot, x, label) for spot, x in zip(spots, costs, strict=True)]
+        drawings.append(scatter(f"{metric} against {label}", dots, axis(label, costs), heights))
+    return drawings
+
+
 def write_tradeoff(spots: Sequence[Spot], metric: str, path: Path) -> None:
-    """Draw the metric against latency and against size.
+    """Draw both side by side into one svg file, for pages in Markdown.
 
     Args:
         spots: The models.
         metric: The label of the metric.
         path: The svg file.
     """
-    write_figure(lambda drawn: _figure(drawn, metric), spots, path)
-
-
-def _figure(spots: Sequence[Spot], metric: str) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(_COSTS), sharey=True)
-    for panel, (label, cost) in zip(panels, _COSTS, strict=True):
-        _draw(panel, spots, cost)
-        panel.set_xlabel(label)
-    panels[0].set_ylabel(metric)
-    return figure
-
-
-def _draw(panel: Axes, spots: Sequence[Spot], cost: Callable[[Spot], float]) -> None:
-    panel.grid(visible=True)
-    panel.set_xlim(0, 1.25 * max(map(cost, spots)))
-    front = _front(spots, cost)
-    panel.plot(
-        *zip(*((cost(spot), spot.metric) for spot in front), strict=True), color=COLOURS[4], linewidth=1, zorder=1
-    )
-    for spot in spots:
-        colour = COLOURS[0] if spot.is_chosen else COLOURS[1]
-        size = 90 if spot.is_chosen else 36
-        panel.scatter([cost(spot)], [spot.metric], s=size, color=colour, zorder=2, edgecolors="white")
-        weight = "bold" if spot.is_chosen else "normal"
-        panel.annotate(
-            spot.name,
-            (cost(spot), spot.metric),
-            xytext=(7, -3),
-            textcoords="offset points",
-            color=INK,
-            fontsize=8,
-            weight=weight,
-        )
-
-
-def _front(spots: Sequence[Spot], cost: Callable[[Spot], float]) -> list[Spot]:
-    """Those that no cheaper one reaches, from the cheapest to the best."""
-    front: list[Spot] = []
-    for spot in sorted(spots, key=lambda spot: (cost(spot), -spot.metric)):
-        if not front or spot.metric > front[-1].metric:
-            front.append(spot)
-    return front
+    width, height = SIZE
+    drawings = tradeoff_drawings(spots, metric)
+    size = {"width": f"{len(drawings) * width:g}", "height": f"{height:g}"}
+    root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "chart", **size})
+    SubElement(root, "style").text = str(asset("style.css"))
+    SubElement(root, "rect", {"width": "100%", "height": "100%", "fill": "var(--paper)"})
+    for place, drawing in enumerate(drawings):
+        panel = fromstring(str(drawing.svg))
+        panel.attrib |= {"x": f"{place * width:g}", "width": f"{width:g}", "height": f"{height:g}"}
+        root.append(panel)
+    write_text(tostring(root, encoding="unicode") + "\n", path)

@@ -32,6 +32,7 @@ from sensibert.report.page.blocks import (
     number,
     text,
 )
+from sensibert.report.page.budgets import budgets
 from sensibert.report.page.charts import Dot, Line, histogram, lines, scatter
 from sensibert.report.page.render import write_page
 from sensibert.report.page.svg import axis
@@ -100,6 +101,7 @@ def model_page(
     """
     sections = [
         _sizes(evidence),
+        budgets(evidence),
         _alternatives(evidence),
         _kept(evidence, mask, scores),
         _answers(evidence, predictions),

@@ -23,9 +23,9 @@ def write_page(page: Page, path: Path) -> None:
 
 def rendered(page: Page) -> str:
     """The HTML of a page; equal pages give equal bytes."""
-    script = _asset("script.js")
+    script = asset("script.js")
     template = _environment().get_template("page.html")
-    return template.render(page=page, style=_asset("style.css"), script=script, script_hash=_hash(script)) + "\n"
+    return template.render(page=page, style=asset("style.css"), script=script, script_hash=_hash(script)) + "\n"
 
 
 @cache
@@ -48,7 +48,7 @@ def shown(name: str) -> str:
 
 
 @cache
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """A file of this package that goes into the page as it is."""
     return Markup((files(__package__) / "templates" / name).read_text(encoding="utf-8"))
 
