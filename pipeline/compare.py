@@ -1,4 +1,4 @@
-"""Gather the grid: the comparison tables and the plots."""
+"""Gather the grid: the comparison tables and the pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.io import write_json
 from sensibert.report.comparison import comparison_table, significance_table
+from sensibert.report.deployment import write_deployed
 from sensibert.report.formats import write_csv
 from sensibert.report.gather import (
     gather,
@@ -21,27 +22,31 @@ from sensibert.report.gather import (
     gather_searches,
     gather_transfers,
 )
+from sensibert.report.heat_maps import write_kept_dimensions
 from sensibert.report.page.profile import write_profile_page
-from sensibert.report.plots import write_budget_curve, write_kept_dimensions
+from sensibert.report.plots import write_budget_curve
 from sensibert.report.rates import write_rates
+from sensibert.report.summary import summary
 from sensibert.report.tables import write_tables
 from sensibert.report.trials import search_table, transfer_table
 
 
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
-    """Write the tables, the plots and the page of reports/PROFILE."""
-    results = gather(paths, params)
-    table = comparison_table(results, gather_efforts(paths, params), gather_deployed(paths, params))
+    """Write the tables, the pictures and the page of reports/PROFILE; those that would be empty are not there."""
+    results, deployed, folder = gather(paths, params), gather_deployed(paths, params), paths.reports
+    table = comparison_table(results, gather_efforts(paths, params), deployed)
     searches = search_table(gather_searches(paths, params))
     transfers = transfer_table(gather_transfers(paths, params))
-    write_tables(table, searches, transfers, paths.reports)
-    write_csv(significance_table(results, gather_correct(paths, params)), paths.reports / "significance.csv")
-    write_csv(searches, paths.reports / "search.csv")
-    write_csv(transfers, paths.reports / "transfer.csv")
-    write_budget_curve(results, paths.reports)
-    write_rates(gather_rates(paths, params), paths.reports)
-    write_json(paths.reports / "provenance.json", gather_provenance(paths, params))
-    write_kept_dimensions(gather_masks(paths, params), paths.reports)
+    write_tables(table, searches, transfers, folder)
+    write_json(folder / "summary.json", summary(table))
+    write_csv(significance_table(results, gather_correct(paths, params)), folder / "significance.csv")
+    write_csv(searches, folder / "search.csv")
+    write_csv(transfers, folder / "transfer.csv")
+    write_budget_curve(results, folder)
+    write_deployed(deployed, folder)
+    write_rates(gather_rates(paths, params), folder)
+    write_kept_dimensions(gather_masks(paths, params), folder)
+    write_json(folder / "provenance.json", gather_provenance(paths, params))
     write_profile_page(paths, params)
 
 

@@ -1,4 +1,4 @@
-"""Do repeated scoring passes agree? Table, matrix plot and verdict."""
+"""Do repeated scoring passes agree? Table, picture and verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sensibert.config.method_settings import SurgicalParams
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.report.gather_stability import gather_layer_scores, gather_scores
-from sensibert.report.plots import write_stability_matrix
+from sensibert.report.heat_maps import write_stability_matrix
 from sensibert.report.stability import write_stability
 
 

@@ -88,10 +88,10 @@ def show() -> None:
     typer.echo(f"profile  {params.profile}: {done} of {len(cells)} cells computed")
     typer.echo(f"page     {_listed(paths.reports, '*.html')}")
     typer.echo(f"tables   {_listed(paths.reports, '*.md')}")
-    typer.echo(f"plots    {_listed(paths.reports, '*.svg', '*.png')}")
+    typer.echo(f"plots    {_listed(paths.reports, '*.svg')}")
     typer.echo(f"runs     {how_to_open(tracking_uri())}")
 
 
-def _listed(folder: Path, *patterns: str) -> str:
-    files = sorted(path for pattern in patterns for path in folder.rglob(pattern))
+def _listed(folder: Path, pattern: str) -> str:
+    files = sorted(folder.rglob(pattern))
     return "\n         ".join(map(str, files)) or "not there yet; `dvc repro` makes them"

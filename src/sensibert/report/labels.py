@@ -1,9 +1,10 @@
-"""How the tables and plots name metrics, methods and groups."""
+"""How the tables and plots name metrics, methods, budgets and groups."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from sensibert.config.methods import METHODS
 from sensibert.report.markdown import visible
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -24,6 +25,23 @@ _METRICS = {
 def metric_label(metric: str) -> str:
     """Name and unit of a metric."""
     return _METRICS.get(metric, metric)
+
+
+def budget_label(method: str, budget: float) -> str:
+    """A budget as a reader writes it: what is kept with a times sign, what trains in percent, or `dense`."""
+    match METHODS[method].budget:
+        case "kept":
+            return f"{budget}{TIMES}"
+        case "trained":
+            return f"{budget:.2%}"
+        case _:
+            return "dense"
+
+
+def point_label(method: str, budget: float) -> str:
+    """A method with its budget: `magnitude 0.4×`, `LoRA 0.25%`, `dense, BitFit`."""  # noqa: RUF002
+    title = METHODS[method].title
+    return f"dense, {title}" if METHODS[method].budget is None else f"{title} {budget_label(method, budget)}"
 
 
 def words(name: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from sensibert.config.methods import METHODS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
 from sensibert.report.formats import markdown_table, write_csv, write_text
-from sensibert.report.labels import MINUS, NOTHING, TIMES, metric_label
+from sensibert.report.labels import MINUS, NOTHING, TIMES, budget_label, metric_label
 
 
 def write_tables(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, folder: Path) -> None:
@@ -201,23 +201,13 @@ def _readable_effort(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(rows: pd.DataFrame) -> dict[str, Sequence[str]]:
-    budgets = [_budget(method, budget) for method, budget in zip(rows["method"], rows["budget"], strict=True)]
+    budgets = [budget_label(method, budget) for method, budget in zip(rows["method"], rows["budget"], strict=True)]
     return {"Method": [METHODS[method].title for method in rows["method"]], "Budget": budgets}
 
 
 def _budget_kind(method: str) -> str | None:
     """What the budget of a method limits: what is `kept`, what is `trained`, or nothing."""
     return METHODS[method].budget
-
-
-def _budget(method: str, budget: float) -> str:
-    match _budget_kind(method):
-        case "kept":
-            return f"{budget}{TIMES}"
-        case "trained":
-            return f"{budget:.2%}"
-        case _:
-            return "dense"
 
 
 def _number(value: float, form: str) -> str:
