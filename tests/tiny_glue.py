@@ -49,11 +49,28 @@ def _rows(task: str, count: int, draw: np.random.Generator) -> pd.DataFrame:
     return frame.assign(label=list(texts.values()), idx=range(count))
 
 
+def _splits(task: str, number: int) -> dict[str, pd.DataFrame]:
+    rows = _rows(task, TRAIN_ROWS + VALIDATION_ROWS, np.random.default_rng(number))
+    return {"train": rows[:TRAIN_ROWS], "validation": rows[TRAIN_ROWS:].assign(idx=range(VALIDATION_ROWS))}
+
+
 def write_tiny_glue(directory: Path) -> None:
     """Make what `data.source: local` reads; the same rows every time."""
     for number, task in enumerate(("sst2", "mrpc", "stsb")):
-        rows = _rows(task, TRAIN_ROWS + VALIDATION_ROWS, np.random.default_rng(number))
         (directory / task).mkdir(parents=True)
-        rows[:TRAIN_ROWS].to_parquet(directory / task / "train.parquet", index=False)
-        validation = rows[TRAIN_ROWS:].assign(idx=range(VALIDATION_ROWS))
-        validation.to_parquet(directory / task / "validation.parquet", index=False)
+        for split, rows in _splits(task, number).items():
+            rows.to_parquet(directory / task / f"{split}.parquet", index=False)
+
+
+def write_release(directory: Path) -> None:
+    """The same rows of sst2 and mrpc as the files that GLUE was published as: profiles/tiny-glue."""
+    for number, (task, folder, names) in enumerate(
+        [
+            ("sst2", "SST-2", {"sentence": "sentence", "label": "label"}),
+            ("mrpc", "MRPC", {"label": "Quality", "sentence1": "#1 String", "sentence2": "#2 String"}),
+        ]
+    ):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+        for split, file in (("train", "train.tsv"), ("validation", "dev.tsv")):
+            rows = _splits(task, number)[split].rename(columns=names)[list(names.values())]
+            rows.to_csv(directory / folder / file, sep="\t", index=False, lineterminator="\n")

@@ -62,7 +62,6 @@ def make_experiment(place: Path) -> None:
     """A work tree on the profile `tiny` in which nothing has run yet, with pruning in rounds, too."""
     place.mkdir(parents=True)
     make_origin(place)
-    write_tiny_glue(place / "data" / "tiny-glue")
     tree = WorkTree(place)
     params = yaml.safe_load((place / "params.yaml").read_text(encoding="utf-8"))
     methods, training = params["methods"], params["training"]

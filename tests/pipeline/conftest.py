@@ -1,7 +1,6 @@
 """Work trees of this repository in temporary folders, to run the real pipeline in."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,13 +46,12 @@ def warm_python(new_warm_python: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_work_tree(tmp_path_factory: pytest.TempPathFactory, origin: Path, glue_data: Path) -> Callable[[], WorkTree]:
-    """Makes a fresh clone with the data of the profile, in which nothing has run yet."""
+def new_work_tree(tmp_path_factory: pytest.TempPathFactory, origin: Path) -> Callable[[], WorkTree]:
+    """Makes a fresh clone in which nothing has run yet."""
 
     def clone() -> WorkTree:
         tree = WorkTree(tmp_path_factory.mktemp("work-tree"))
         tree.run("git", "clone", "--quiet", str(origin), ".")
-        shutil.copytree(glue_data, tree.root / "data" / "tiny-glue")
         return tree
 
     return clone

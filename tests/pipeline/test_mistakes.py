@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from contextlib import contextmanager
@@ -103,20 +104,19 @@ def test_a_cell_outside_the_grid_is_refused(tree):
 
 def test_data_that_cannot_be_read(tree):
     before = files(tree)
-    data = tree.root / "data" / "tiny-glue"
-    train = data / "sst2" / "train.parquet"
-    content = train.read_bytes()
+    data = tree.root / "profiles" / "tiny-glue"
 
-    train.write_bytes(content[:500])
+    (data / "sst2").mkdir()
+    (data / "sst2" / "train.parquet").write_bytes(b"PAR1")
     output = tree.fail(*stage("download", "--task", "sst2"))
-    assert "data/tiny-glue/sst2/train.parquet is not a readable parquet file" in output
-    train.write_bytes(content)
+    assert "profiles/tiny-glue/sst2/train.parquet is not a readable parquet file" in output
+    shutil.rmtree(data / "sst2")
 
-    data.rename(tree.root / "data" / "elsewhere")
+    data.rename(tree.root / "profiles" / "elsewhere")
     assert "tiny-glue" in tree.fail("dvc", "repro", MASK)
     output = tree.fail(*stage("download", "--task", "sst2"))
-    assert "there is no folder data/tiny-glue; expected one with sst2/train.parquet, " in output
-    (tree.root / "data" / "elsewhere").rename(data)
+    assert "there is no folder profiles/tiny-glue; expected one with sst2/train.parquet, " in output
+    (tree.root / "profiles" / "elsewhere").rename(data)
 
     assert tree.repro(MASK) == set()
     assert files(tree) == before

@@ -11,6 +11,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.params import load_params
 from sensibert.errors import ParamsError
 from sensibert.models.fit import check_backbone
+from tiny_glue import write_release
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("bert-tiny-imdb", "glue-small", "methods", "methods-small", "paper", "pydocs", "sst2", "tiny")
@@ -68,6 +69,17 @@ def test_the_profiles_cover_the_grids_they_promise():
     assert every == small <= METHODS.keys()
     assert len(every) >= 23
     assert len(params["tiny"].cells()) == 4
+
+
+def test_the_profile_tiny_has_its_data_beside_it(tmp_path):
+    write_release(tmp_path)
+    directory = load_params(ROOT / "profiles" / "tiny.yaml").data.directory
+    made, there = (
+        {path.relative_to(place): path.read_bytes() for path in place.rglob("*.tsv")}
+        for place in (tmp_path, ROOT / directory)
+    )
+    assert len(made) == 4
+    assert there == made
 
 
 def test_activate_replaces_the_params_and_puts_the_lock_away(workspace):
