@@ -20,19 +20,19 @@ def test_the_readme_shows_the_table_of_the_default_profile():
         assert row in shown, f"README.md lacks this row of reports/pydocs/table.md: {row}"
 
 
-def test_the_readme_shows_the_accuracies_on_sst2():
+def test_the_results_show_the_accuracies_on_sst2():
     table = pd.read_csv(ROOT / "reports/sst2/table.csv").set_index(["budget", "method"])["mean"]
-    shown = {row[1]: [cell.strip("*") for cell in row[2:-1]] for row in rows("README.md")}
+    shown = {row[1]: [cell.strip("*") for cell in row[2:-1]] for row in rows("docs/results.md")}
     for budget in (0.4, 0.2):
         means = [table[1.0, "full"], *(table[budget, name] for name in ("sensitivity", "mask", "magnitude", "random"))]
         assert shown[f"{budget}x"] == [f"{mean:.1f}" for mean in means]
 
 
-def test_the_readme_shows_every_method_on_one_table():
+def test_the_results_show_every_method_on_one_table():
     overview, _ = (ROOT / "reports/methods-small/table.md").read_text(encoding="utf-8").split("\n## sst2\n")
     table = "\n".join(line for line in overview.splitlines() if line.startswith("|"))
     assert table.count("\n") > 20
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table in (ROOT / "docs/results.md").read_text(encoding="utf-8")
 
 
 def test_the_survey_states_what_each_method_reached():
@@ -47,7 +47,7 @@ def test_the_survey_states_what_each_method_reached():
         )
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+@pytest.mark.parametrize("page", ["docs/results.md", "docs/methods.md"])
 def test_the_pages_show_the_table_of_bitfits_source(page):
     table = pd.read_csv(ROOT / "reports/bert-tiny-imdb/table.csv").set_index("method")["trainable_parameters"]
     searches = pd.read_csv(ROOT / "reports/bert-tiny-imdb/search.csv").drop_duplicates("method")
