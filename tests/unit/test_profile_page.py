@@ -14,11 +14,12 @@ from sensibert.config.params import load_params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError
 from sensibert.report.comparison import comparison_table, significance_table
+from sensibert.report.heat_maps import kept_table
 from sensibert.report.labels import MINUS, TIMES
 from sensibert.report.page.profile import profile_page
 from sensibert.report.page.profile_data import ProfileData, best_of, read_profile
 from sensibert.report.page.render import rendered
-from sensibert.report.plots import curve_table, kept_table
+from sensibert.report.plots import curve_table
 from sensibert.results import Deployed, Effort
 
 ROOT = Path(__file__).parents[2]
