@@ -3,11 +3,13 @@
 import math
 import re
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -24,7 +26,7 @@ from sensibert.report.page.answers import answers as answer_blocks
 from sensibert.report.page.charts import Dot, Line, front, lines, scatter
 from sensibert.report.page.render import rendered
 from sensibert.report.page.svg import Axis, axis, ticks
-from sensibert.report.page.words import flat, public, signed
+from sensibert.report.page.words import flat, metric_name, public, signed
 from sensibert.scoring.files import write_scores
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +157,17 @@ def test_names_are_texts_wherever_they_stand():
     assert "&amp;" in parsed.texts
 
 
+def test_names_that_are_no_utf_8_or_turn_the_direction_are_made_visible():
+    odd = "a\udcff\u202eb"
+    found = evidence(
+        labels=[odd, "b"], backbone=odd, task=odd, alternatives=[alternative(odd, 80.0, 0.01, 10**7, is_best=True)]
+    )
+    html = rendered(page_of(found))
+    assert html.encode()
+    assert "\u202e" not in html
+    assert "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b became" in html
+
+
 def test_no_folder_of_this_machine_is_named(tmp_path):
     (tmp_path / "backbone").mkdir()
     for folder in (tmp_path / "backbone", tmp_path / "gone" / "backbone"):
@@ -180,6 +193,26 @@ def test_it_is_written_from_the_files_of_a_folder(tmp_path):
     answers().to_parquet(files / "predictions.parquet")
     model.write_model_page(evidence(), tmp_path, history())
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == rendered(page_of(evidence()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda old: old * 0, lambda old: old - 1, lambda old: old * np.nan, lambda old: np.where(old < 1, 0, old)],
+    ids=["all equal", "below zero", "not numbers", "zeros among them"],
+)
+def test_scores_of_any_size_are_drawn(change):
+    found = scores()
+    odd = {key: change(values) for key, values in found.scores["sensitivity"].items()}
+    page = model.model_page(evidence(), mask(), answers(), {}, replace(found, scores={"sensitivity": odd}))
+    kept = next(section for section in page.sections if section.key == "kept")
+    drawn = [title.text for block in kept.blocks[1:] for drawing in block.drawings for title in bars_of(drawing)]
+    finite = sum(int(np.isfinite(values).sum()) for values in odd.values())
+    assert sum(int(text.split()[0].replace(",", "")) for text in drawn) == finite
+
+
+def bars_of(drawing):
+    """What a reader sees who points at the bars of a histogram."""
+    return [bar.find("{*}title") for bar in ElementTree.fromstring(str(drawing.svg)).iter("rect")]
 
 
 def test_the_files_of_the_package_are_installed_with_it():
@@ -237,6 +270,12 @@ def test_ticks_are_round():
     assert ticks(Axis("", 0, 10)) == [0, 2, 4, 6, 8, 10]
     assert ticks(Axis("", 0.13, 0.87)) == [0.2, 0.4, 0.6, 0.8]
     assert ticks(Axis("", 1, 1000, is_log=True)) == [1, 10, 100, 1000]
+    assert ticks(Axis("", 1.2e-4, 1.8e-4, is_log=True)) == [1.2e-4, 1.4e-4, 1.6e-4, 1.8e-4]
+
+
+def test_values_that_hardly_differ_have_an_axis_too():
+    found = axis("x", [1e6, 1e6 + 1e-9])
+    assert found.low < 1e6 < found.high
 
 
 @given(st.lists(st.tuples(finite, finite), min_size=1, max_size=30))
@@ -265,6 +304,14 @@ def test_more_curves_than_colours_are_told_apart_by_dashes():
     curves = [Line(str(place), [(0.0, place), (1.0, place)]) for place in range(9)]
     drawn = lines("Many", curves, axis("x", [0, 1]), axis("y", [0, 9]))
     assert len(dict(drawn.legend)) == len({colour for _, colour in drawn.legend}) == 9
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [("accuracy", "accuracy"), ("f1", "F1"), ("macro_f1", "macro F1"), ("pearson", "Pearson correlation")],
+)
+def test_metrics_have_names_for_sentences(metric, name):
+    assert metric_name(metric) == name
 
 
 def test_zero_has_no_sign_of_its_own():

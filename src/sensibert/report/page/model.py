@@ -59,6 +59,8 @@ REPORT = "report.html"
 """The page, inside the folder of a model."""
 
 _BINS = 40
+_RARE = 0.001
+"""The part of the scores that may be smaller than a logarithmic axis begins."""
 _MOST_STEPS = 200
 """Points of a training curve; of a longer one every second, third, ... is shown."""
 
@@ -350,20 +352,34 @@ def _score_charts(mask: Mask, scores: ScoreFile | None, criterion: str) -> list[
         keys = [key for key in mask.keep if key.group == group and key in scores.scores[criterion]]
         if keys:
             values = np.concatenate([scores.scores[criterion][key].ravel() for key in keys]).astype(float)
-            kept = np.concatenate([mask.keep[key].ravel() for key in keys])
-            drawings.append(_scores(f"Scores, {words(group)}", values, kept, criterion))
+            stays = np.concatenate([mask.keep[key].ravel() for key in keys])
+            is_finite = np.isfinite(values)
+            if is_finite.any():
+                title = f"Scores, {words(group)}"
+                drawings.append(_scores(title, values[is_finite], stays[is_finite], criterion))
     return drawings
 
 
-def _scores(title: str, values: np.ndarray, kept: np.ndarray, criterion: str) -> Drawing:
-    is_log = bool(values.min() > 0 and values.max() > 20 * values.min())
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+def _scores(title: str, values: np.ndarray, stays: np.ndarray, criterion: str) -> Drawing:
+    """How many dimensions have which score."""
+    low, high, is_log = _range(values)
     edges = np.geomspace(low, high, _BINS + 1) if is_log else np.linspace(low, high, _BINS + 1)
     edges[0], edges[-1] = low, high  # both are rounded
-    of_kept, of_dropped = (np.histogram(values[chosen], edges)[0].tolist() for chosen in (kept, ~kept))
+    inside = np.clip(values, low, high)
+    of_kept, of_dropped = (np.histogram(inside[chosen], edges)[0].tolist() for chosen in (stays, ~stays))
     return histogram(title, edges.tolist(), of_kept, of_dropped, axis(criterion, [low, high], is_log=is_log))
+
+
+def _range(values: np.ndarray) -> tuple[float, float, bool]:
+    """The ends of an axis for scores, and whether it is logarithmic: where they are of very different sizes.
+
+    Zeros have no place on such an axis, and a few that are much smaller than the rest would take most of it.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return low - 0.5, high + 0.5, False
+    least = float(np.quantile(values[values > 0], _RARE)) if low >= 0 else high
+    return (least, high, True) if high > 20 * least else (low, high, False)
 
 
 # Answers, training, origin

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from sensibert.report.formats import write_text
 from sensibert.report.markdown import LONGEST, visible
 from sensibert.report.page.blocks import Page
+from sensibert.report.page.words import printable
 
 
 def write_page(page: Page, path: Path) -> None:
@@ -33,12 +34,18 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("sensibert.report.page"),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["shown"] = shown
     return environment
+
+
+def _printable(value: object) -> object:
+    """What goes into a page: texts without anything hidden in them, such as bytes that are no UTF-8."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def shown(name: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
 from sensibert.report.page.blocks import Drawing
+from sensibert.report.page.words import printable
 
 WIDTH = 400
 """Of every drawing, in its own units: about a pixel on a phone."""
@@ -72,7 +73,7 @@ def add(parent: Element, tag: str, words: str | None = None, /, **attributes: fl
     """Add an element; `_` in an attribute stands for `-`, and `class_` for `class`."""
     shown = {name.rstrip("_").replace("_", "-"): _written(value) for name, value in attributes.items()}
     element = SubElement(parent, tag, shown)
-    element.text = words
+    element.text = None if words is None else printable(words)
     return element
 
 
@@ -82,7 +83,7 @@ def _written(value: float | str) -> str:
 
 def drawing(title: str, description: str, width: float, height: float) -> Element:
     """An empty drawing that says what it shows to who cannot see it."""
-    key = "c" + hashlib.sha256(f"{title}\n{description}".encode()).hexdigest()[:8]
+    key = "c" + hashlib.sha256(printable(f"{title}\n{description}").encode()).hexdigest()[:8]
     box = f"0 0 {_written(width)} {_written(height)}"
     names = {"role": "img", "aria-labelledby": f"{key}t {key}d", "viewBox": box, "class": "chart"}
     root = Element("svg", names)
@@ -127,12 +128,14 @@ def ticks(axis: Axis, most: int = 5) -> list[float]:
             for base in (1, 2, 5)
         ]
         inside = [value for value in found if low * 0.999 <= value <= high * 1.001]
+        if len(inside) < 2:
+            return ticks(replace(axis, is_log=False), most)
         decades = [value for value in inside if math.isclose(math.log10(value) % 1, 0, abs_tol=1e-9)]
         return inside if len(inside) <= most or len(decades) < 2 else decades[:: 1 + len(decades) // (most + 1)]
     step = _step(high - low, most)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    return [float(f"{place * step:.9g}") for place in range(first, last + 1)]
 
 
 def _step(span: float, most: int) -> float:
@@ -149,5 +152,7 @@ def axis(
     if is_log and low > 0:
         margin = max((high / low) ** 0.06, 1.08)
         return Axis(label, low / margin, high * margin, True, form)
-    margin = 0.07 * (high - low) or 0.05 * abs(high) or 1.0
+    margin = 0.07 * (high - low)
+    if margin <= 1e-9 * abs(high):
+        margin = 0.05 * abs(high) or 1.0
     return Axis(label, low - margin, high + margin, False, form)

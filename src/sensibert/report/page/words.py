@@ -6,8 +6,16 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from sensibert.report.labels import MINUS, NOTHING, metric_label, short_name
+from sensibert.report.markdown import visible
 
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
+
+
+def printable(words: str) -> str:
+    """Words in which nothing is hidden: control characters, and those that turn the direction, are replaced."""
+    if words.isprintable():
+        return words
+    return "".join(character if character.isspace() else visible(character) for character in words)
 
 
 def count(number: float) -> str:
@@ -52,7 +60,8 @@ def duration(seconds: float) -> str:
 def metric_name(metric: str) -> str:
     """A metric without its unit, within a sentence."""
     name, _, _ = metric_label(metric).partition(" (")
-    return name if name[1:2].isupper() else name[0].lower() + name[1:]
+    is_name_of_someone = name.endswith("correlation")
+    return name if is_name_of_someone or not name[:2].isalpha() else name[0].lower() + name[1:]
 
 
 def unit_of(metric: str) -> str:
