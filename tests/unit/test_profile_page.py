@@ -1,6 +1,6 @@
 """What stands on the page of a profile."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from sensibert.config.grid import Cell
 from sensibert.config.params import load_params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError
+from sensibert.io import write_json, write_record
 from sensibert.report.comparison import comparison_table, significance_table
 from sensibert.report.heat_maps import kept_table
 from sensibert.report.labels import MINUS, TIMES
-from sensibert.report.page.profile import profile_page
+from sensibert.report.page.profile import profile_page, write_profile_page
 from sensibert.report.page.profile_data import ProfileData, best_of, read_profile
 from sensibert.report.page.render import rendered
 from sensibert.report.plots import curve_table
@@ -135,6 +136,46 @@ def test_several_tasks_are_averaged():
 def test_the_best_is_that_of_the_smallest_budget():
     assert best_of(profile_data().table)[["method", "budget"]].tolist() == ["sensitivity", 0.2]
     assert np.isnan(profile_data().table["peak_memory"]).all()
+
+
+def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_test(tmp_path):
+    params = load_params(ROOT / "params.yaml").model_copy(
+        update={"profile": "mine", "tasks": ["sst2"], "seeds": [0], "criteria": ["sensitivity"], "pruning": []}
+    )
+    data, paths = profile_data(), Paths("mine", tmp_path)
+    paths.reports.mkdir(parents=True)
+    tables = {
+        "table": data.table,
+        "significance": data.tests,
+        "budget_curve": data.curve,
+        "kept_dimensions": data.kept,
+        "stability": data.stability,
+    }
+    for name, table in tables.items():
+        table.to_csv(paths.reports / f"{name}.csv", index=False)
+    write_json(paths.reports / "provenance.json", data.provenance)
+    deployed = [
+        replace(entry, budget=cell.budget, method=cell.method, task=cell.task)
+        for entry in data.deployed
+        for cell in params.deployed_cells()
+    ]
+    write_json(paths.bench, [asdict(entry) for entry in deployed])
+    for cell in params.cells():
+        write_record(paths.history(cell), history())
+    for cell in data.predictions:
+        path = paths.predictions(cell)
+        path.parent.mkdir(parents=True)
+        answers().to_parquet(path)
+
+    write_profile_page(paths, params)
+    page = (paths.reports / "report.html").read_text(encoding="utf-8")
+    assert "vs dense" in page
+    assert 'href="significance.csv"' in page
+    assert 'href="table.md"' not in page
+
+    (paths.reports / "significance.csv").unlink()
+    write_profile_page(paths, params)
+    assert 'href="significance.csv"' not in (paths.reports / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -101,7 +101,7 @@ def profile_page(data: ProfileData) -> Page:
         lead=_lead(data),
         tiles=_tiles(data),
         sections=[section for section in sections if section.blocks],
-        files=_FILES,
+        files=[(name, what) for name, what in _FILES if name in data.files],
     )
 
 

@@ -14,7 +14,7 @@ from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError
 from sensibert.io import how_to_mend, read_json, read_record
-from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.report.comparison import REFERENCE_TUNING, TEST_COLUMNS
 from sensibert.report.gather import gather_deployed, require
 from sensibert.results import Deployed, History
 
@@ -40,6 +40,8 @@ class ProfileData:
     histories: Mapping[Cell, History]
     predictions: Mapping[Cell, pd.DataFrame]
     """Of each task the dense model and the best of the small ones."""
+    files: Sequence[str] = ()
+    """What else is in the folder."""
 
 
 def read_profile(paths: Paths, params: Params) -> ProfileData:
@@ -53,7 +55,7 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
         profile=params.profile,
         backbone=params.model.backbone,
         table=table,
-        tests=_table(paths, "significance"),
+        tests=_tests(paths),
         curve=_table(paths, "budget_curve"),
         kept=_table(paths, "kept_dimensions"),
         stability=_table(paths, "stability"),
@@ -61,6 +63,7 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
         deployed=gather_deployed(paths, params),
         histories=_histories(paths, params),
         predictions=_predictions(paths, params, table),
+        files=sorted(path.name for path in paths.reports.iterdir()),
     )
 
 
@@ -90,6 +93,13 @@ def _table(paths: Paths, name: str) -> pd.DataFrame:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' errors are subclasses of these
         raise ArtifactError(f"{path} is no table ({error}){how_to_mend(path)}") from None
+
+
+def _tests(paths: Paths) -> pd.DataFrame:
+    """The tests of the differences; none where there is nothing to compare."""
+    if (paths.reports / "significance.csv").exists():
+        return _table(paths, "significance")
+    return pd.DataFrame(columns=list(TEST_COLUMNS))
 
 
 def _histories(paths: Paths, params: Params) -> dict[Cell, History]:
