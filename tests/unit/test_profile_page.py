@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 
 from pages import PROVENANCE, answers, history, mask, result
-from sensibert.analysis.stability import COLUMNS as STABILITY_COLUMNS
 from sensibert.config.grid import Cell
 from sensibert.config.params import load_params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError
 from sensibert.io import write_json, write_record
+from sensibert.models.mask import ModuleKey, write_mask
 from sensibert.report.comparison import comparison_table, significance_table
 from sensibert.report.heat_maps import kept_table
 from sensibert.report.labels import MINUS, TIMES
 from sensibert.report.page.profile import profile_page, write_profile_page
-from sensibert.report.page.profile_data import ProfileData, best_of, read_profile
+from sensibert.report.page.profile_data import ProfileData, best_of, overlap_table, read_profile
 from sensibert.report.page.render import rendered
 from sensibert.report.plots import curve_table
 from sensibert.results import Deployed, Effort
@@ -47,8 +47,6 @@ def profile_data(**changes):
         for method, budget, at in (points[0], points[2])
         for runtime, size, seconds in (("torch", 80_000_000, 0.01), ("onnx-int8", 20_000_000, 0.002))
     ]
-    overall = ("sst2", "sensitivity", "seeds", "all", "spearman", float("nan"), 0.8, 0.7, 1, 0.3)
-    layer = ("sst2", "sensitivity", "seeds", "0", "spearman", float("nan"), 0.9, 0.9, 1, 0.3)
     content = {
         "profile": "mine",
         "backbone": "tiny-bert",
@@ -56,7 +54,7 @@ def profile_data(**changes):
         "tests": significance_table(results, {}),
         "curve": curve_table(results),
         "kept": kept_table({found.cell: mask() for found in results if found.cell.is_pruned}),
-        "stability": pd.DataFrame([overall, layer], columns=list(STABILITY_COLUMNS)),
+        "overlaps": overlap_table({found.cell: mask() for found in results if found.cell.is_pruned}),
         "provenance": {
             **{name: [PROVENANCE[name]] for name in ("git", "packages", "hardware", "precision", "python")},
             "data_hash": {"sst2": ["0123456789abcdef"]},
@@ -113,7 +111,7 @@ def test_without_deployment_stability_or_pruning_there_is_still_a_page():
     dense = {name: getattr(data, name) for name in ("table", "curve", "tests")}
     bare = profile_data(
         deployed=[],
-        stability=data.stability.iloc[:0],
+        overlaps=data.overlaps.iloc[:0],
         kept=data.kept.iloc[:0],
         histories={},
         predictions={},
@@ -123,6 +121,17 @@ def test_without_deployment_stability_or_pruning_there_is_still_a_page():
     assert titles(page) == ["results", "origin"]
     assert page.headline == "tiny-bert, tuned in full on sst2."
     assert rendered(page)
+
+
+def test_masks_of_different_seeds_share_what_both_keep():
+    one, other = mask(), mask()
+    key = ModuleKey(0, "feed_forward")
+    other.keep[key] = (np.arange(20) >= 3)[None] & (np.arange(20) < 8)[None]  # 3 to 7, where the one keeps 0 to 4
+    point = Cell("sst2", "sensitivity", 0.4, 0)
+    found = overlap_table({point: one, point._replace(seed=1): other, point._replace(method="mask"): one})
+    assert found[["method", "pairs"]].to_numpy().tolist() == [["sensitivity", 1]]  # of the other there is one seed
+    assert found["mean"][0] == found["min"][0] == pytest.approx((8 + 8 + 5 + 2) / (8 + 8 + 5 + 8))
+    assert 0 < found["random"][0] < found["mean"][0]
 
 
 def test_several_tasks_are_averaged():
@@ -149,7 +158,6 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
         "significance": data.tests,
         "budget_curve": data.curve,
         "kept_dimensions": data.kept,
-        "stability": data.stability,
     }
     for name, table in tables.items():
         table.to_csv(paths.reports / f"{name}.csv", index=False)
@@ -162,6 +170,8 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
     write_json(paths.bench, [asdict(entry) for entry in deployed])
     for cell in params.cells():
         write_record(paths.history(cell), history())
+        if cell.is_pruned:
+            write_mask(paths.mask(cell), mask())
     for cell in data.predictions:
         path = paths.predictions(cell)
         path.parent.mkdir(parents=True)
@@ -171,7 +181,6 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
     page = (paths.reports / "report.html").read_text(encoding="utf-8")
     assert "vs dense" in page
     assert 'href="significance.csv"' in page
-    assert 'href="table.md"' not in page
 
     (paths.reports / "significance.csv").unlink()
     write_profile_page(paths, params)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -65,11 +64,11 @@ REPORT = "report.html"
 
 _MOST_CURVES, _MOST_STEPS = 24, 60
 """Drawings of training curves for each task, and points of each curve."""
+_TESTS = "significance.csv"
 _FILES = (
     ("table.md", "the comparison in words"),
     ("table.csv", "its figures"),
-    ("significance.csv", "the tests"),
-    ("stability.md", "the agreement of scores"),
+    (_TESTS, "the tests"),
     ("provenance.json", "where all comes from"),
 )
 
@@ -91,7 +90,7 @@ def profile_page(data: ProfileData) -> Page:
         Section("kept", "What was kept", _KEPT, _kept(data.kept)),
         Section("answers", "How they answer", _ANSWERS, _answers(data)),
         Section("training", "Training", _TRAINING, _training(data)),
-        Section("stability", "Stability of the scores", _STABILITY, _stability(data.stability)),
+        Section("stability", "Stability of the masks", _STABILITY, _stability(data.overlaps)),
         Section("origin", "Where it comes from", "", _origin(data)),
     ]
     return Page(
@@ -101,7 +100,7 @@ def profile_page(data: ProfileData) -> Page:
         lead=_lead(data),
         tiles=_tiles(data),
         sections=[section for section in sections if section.blocks],
-        files=[(name, what) for name, what in _FILES if name in data.files],
+        files=_FILES if len(data.tests) else [entry for entry in _FILES if entry[0] != _TESTS],
     )
 
 
@@ -117,8 +116,9 @@ _TRAINING = (
     "own kind."
 )
 _STABILITY = (
-    "Whether scoring again gives the same ranking: over pairs of passes with different seeds, or with different "
-    "numbers of epochs. Chance is what shuffling the scores within each module, or random masks, would give."
+    "Whether another seed keeps the same dimensions: those that two masks share, as a part of those that either keeps. "
+    "Chance is what random masks would share that keep as many of each module. Whether scoring again gives the same "
+    "ranking stands in stability.md, where it was checked."
 )
 
 
@@ -261,35 +261,19 @@ def _loss(title: str, curves: Sequence[Line]) -> Drawing:
     return lines(title, curves, steps, losses, size=SMALL)
 
 
-def _stability(table: pd.DataFrame) -> list[Block]:
-    overall = table[table["layer"].astype(str) == "all"]
-    if overall.empty:
+def _stability(overlaps: pd.DataFrame) -> list[Block]:
+    if overlaps.empty:
         return []
+    points = zip(overlaps["method"], overlaps["budget"], strict=True)
     columns = [
-        (
-            Column("Agreement", is_number=False, is_filter=True),
-            [text(_statistic(row)) for _, row in overall.iterrows()],
-        ),
-        task_column(overall["task"]),
-        (
-            Column("Criterion", is_number=False, is_filter=True),
-            [text(METHODS[name].title) for name in overall["criterion"]],
-        ),
-        (Column("Between", is_number=False, is_filter=True), [text(name) for name in overall["comparison"]]),
-        (
-            Column("Mean", best="high"),
-            [number(mean, "{:.2f}", share=min(max(mean, 0.0), 1.0)) for mean in overall["mean"]],
-        ),
-        (Column("Lowest", best="high"), each(overall["min"], "{:.2f}".format)),
-        (Column("Chance", best="high"), each(overall["random"], "{:.2f}".format)),
-        (Column("Pairs", best="high"), each(overall["pairs"], "{:.0f}".format)),
+        (Column("Method", is_number=False), [text(point_name(method, budget)) for method, budget in points]),
+        task_column(overlaps["task"]),
+        (Column("Shared, mean", best="high"), [number(mean, "{:.0%}", share=mean) for mean in overlaps["mean"]]),
+        (Column("Lowest pair", best="high"), each(overlaps["min"], "{:.0%}".format)),
+        (Column("Chance", best="high"), each(overlaps["random"], "{:.0%}".format)),
+        (Column("Pairs of seeds", best="high"), each(overlaps["pairs"], "{:.0f}".format)),
     ]
-    return [made_of(columns, "Agreement of scoring passes")]
-
-
-def _statistic(row: Any) -> str:
-    at = "" if math.isnan(row["budget"]) else f" at {row['budget']:g}{TIMES}"
-    return f"{row['statistic'].capitalize()}{at}"
+    return [made_of(columns, "Kept dimensions that two seeds share")]
 
 
 def _origin(data: ProfileData) -> list[Block]:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sensibert.config.grid import Cell
+from sensibert.analysis.stability import jaccard, random_jaccard
+from sensibert.config.grid import Cell, Point
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.errors import ArtifactError
 from sensibert.io import how_to_mend, read_json, read_record
+from sensibert.models.mask import Mask, Modules
 from sensibert.report.comparison import REFERENCE_TUNING, TEST_COLUMNS
-from sensibert.report.gather import gather_deployed, require
+from sensibert.report.gather import gather_deployed, gather_masks, require
 from sensibert.results import Deployed, History
+
+OVERLAP_COLUMNS = ("task", "method", "budget", "mean", "min", "random", "pairs")
+"""Columns of the table of overlaps: the dimensions that two masks share, as a part of those that either keeps, over the
+pairs of seeds; `random` is what masks would share that keep as many dimensions of each module by chance."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +41,13 @@ class ProfileData:
     """The primary metric of every cell (`plots.CURVE_COLUMNS`)."""
     kept: pd.DataFrame
     """What each layer and group keeps (`plots.KEPT_COLUMNS`)."""
-    stability: pd.DataFrame
-    """The agreement of scoring passes (`analysis.stability.COLUMNS`)."""
+    overlaps: pd.DataFrame
+    """What the masks of different seeds share (`OVERLAP_COLUMNS`)."""
     provenance: Mapping[str, Any]
     deployed: Sequence[Deployed]
     histories: Mapping[Cell, History]
     predictions: Mapping[Cell, pd.DataFrame]
     """Of each task the dense model and the best of the small ones."""
-    files: Sequence[str] = ()
-    """What else is in the folder."""
 
 
 def read_profile(paths: Paths, params: Params) -> ProfileData:
@@ -58,13 +64,27 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
         tests=_tests(paths),
         curve=_table(paths, "budget_curve"),
         kept=_table(paths, "kept_dimensions"),
-        stability=_table(paths, "stability"),
+        overlaps=overlap_table(gather_masks(paths, params)),
         provenance=read_json(paths.reports / "provenance.json"),
         deployed=gather_deployed(paths, params),
         histories=_histories(paths, params),
         predictions=_predictions(paths, params, table),
-        files=sorted(path.name for path in paths.reports.iterdir()),
     )
+
+
+def overlap_table(masks: Mapping[Cell, Mask]) -> pd.DataFrame:
+    """How much the masks of the same method, but of different seeds, have in common (`OVERLAP_COLUMNS`)."""
+    of_point: dict[Point, list[Modules]] = {}
+    for cell, mask in masks.items():
+        of_point.setdefault(cell.point, []).append(mask.keep)
+    rows = []
+    for point, kept in of_point.items():
+        pairs = list(combinations(kept, 2))
+        if pairs:
+            found = [jaccard(*pair) for pair in pairs]
+            chance = float(np.mean([random_jaccard(*pair) for pair in pairs]))
+            rows.append((*point, float(np.mean(found)), min(found), chance, len(pairs)))
+    return pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))
 
 
 def best_of(rows: pd.DataFrame) -> pd.Series | None:
