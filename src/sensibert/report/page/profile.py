@@ -12,7 +12,7 @@ from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS
 from sensibert.report.comparison import BASELINE_CRITERION
-from sensibert.report.labels import TIMES, metric_label, words
+from sensibert.report.labels import TIMES, metric_label, point_label, words
 from sensibert.report.page.answers import answers
 from sensibert.report.page.blocks import (
     Block,
@@ -37,7 +37,6 @@ from sensibert.report.page.profile_results import (
     each,
     made_of,
     mean_and_spread,
-    point_name,
     result_charts,
     result_table,
     task_column,
@@ -218,7 +217,7 @@ def _kept_matrix(task: str, rows: pd.DataFrame) -> Matrix:
     layers = sorted(rows["layer"].unique())
     ordered = rows.sort_values("budget", ascending=False, kind="stable")
     names = [
-        f"{point_name(method, budget)}, {words(group)}"
+        f"{point_label(method, budget)}, {words(group)}"
         for method, budget, group in zip(ordered["criterion"], ordered["budget"], ordered["group"], strict=True)
     ]
     shown = []
@@ -232,7 +231,7 @@ def _kept_matrix(task: str, rows: pd.DataFrame) -> Matrix:
 def _answers(data: ProfileData) -> list[Block]:
     blocks: list[Block] = []
     for cell, predictions in data.predictions.items():
-        title = f"{cell.task}: {point_name(cell.method, cell.budget)}"
+        title = f"{cell.task}: {point_label(cell.method, cell.budget)}"
         matrix, *more = answers(predictions, TASKS[cell.task].label_names, title)
         blocks += [matrix, *([Fold("Class by class", more)] if more else [])]
     return blocks
@@ -247,7 +246,7 @@ def _training(data: ProfileData) -> list[Block]:
             if cell.task == task and len(history.log) > 1:
                 log = history.log[:: -(-len(history.log) // _MOST_STEPS)]
                 line = Line(f"seed {cell.seed}", [(point.step, point.loss) for point in log])
-                points.setdefault(point_name(cell.method, cell.budget), []).append(line)
+                points.setdefault(point_label(cell.method, cell.budget), []).append(line)
         drawings = [_loss(f"{task}: {name}", curves) for name, curves in list(points.items())[:_MOST_CURVES]]
         charts = Charts(drawings, is_small=True)
         if drawings:
@@ -266,7 +265,7 @@ def _stability(overlaps: pd.DataFrame) -> list[Block]:
         return []
     points = zip(overlaps["method"], overlaps["budget"], strict=True)
     columns = [
-        (Column("Method", is_number=False), [text(point_name(method, budget)) for method, budget in points]),
+        (Column("Method", is_number=False), [text(point_label(method, budget)) for method, budget in points]),
         task_column(overlaps["task"]),
         (Column("Shared, mean", best="high"), [number(mean, "{:.0%}", share=mean) for mean in overlaps["mean"]]),
         (Column("Lowest pair", best="high"), each(overlaps["min"], "{:.0%}".format)),

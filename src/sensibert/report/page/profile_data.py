@@ -40,7 +40,7 @@ class ProfileData:
     curve: pd.DataFrame
     """The primary metric of every cell (`plots.CURVE_COLUMNS`)."""
     kept: pd.DataFrame
-    """What each layer and group keeps (`plots.KEPT_COLUMNS`)."""
+    """What each layer and group keeps (`heat_maps.KEPT_COLUMNS`)."""
     overlaps: pd.DataFrame
     """What the masks of different seeds share (`OVERLAP_COLUMNS`)."""
     provenance: Mapping[str, Any]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sensibert.data.tasks import TASKS
-from sensibert.report.labels import metric_label
+from sensibert.report.labels import metric_label, point_label
 from sensibert.report.page.blocks import Block, Charts, Column, Drawing, Section, Table, text
 from sensibert.report.page.charts import Dot, scatter
-from sensibert.report.page.profile_results import each, made_of, point_name, task_column
+from sensibert.report.page.profile_results import each, made_of, task_column
 from sensibert.report.page.svg import axis
 from sensibert.report.page.words import milliseconds, plain
 from sensibert.results import Deployed
@@ -54,7 +54,7 @@ def _means(deployed: Sequence[Deployed]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*_KEYS, "metric", "latency", "batch", "size"])
     means = table.groupby(_KEYS, sort=False).mean().reset_index()
     is_best = [not _is_beaten(row, means[means["task"] == row["task"]]) for _, row in means.iterrows()]
-    names = [point_name(method, budget) for method, budget in zip(means["method"], means["budget"], strict=True)]
+    names = [point_label(method, budget) for method, budget in zip(means["method"], means["budget"], strict=True)]
     return means.assign(is_best=is_best, name=names)
 
 

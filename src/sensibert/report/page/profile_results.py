@@ -11,7 +11,7 @@ import pandas as pd
 
 from sensibert.config.methods import METHODS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
-from sensibert.report.labels import NOTHING, TIMES, metric_label
+from sensibert.report.labels import NOTHING, TIMES, budget_label, metric_label, point_label
 from sensibert.report.page.blocks import Cell, Column, Drawing, Row, Table, text
 from sensibert.report.page.charts import Line, Measured, intervals, lines
 from sensibert.report.page.profile_data import ProfileData, reference_of
@@ -60,7 +60,7 @@ def _at_smallest_budget(task: str, rows: pd.DataFrame) -> Drawing:
     shown = rows[rows["budget"] == rows.groupby(kinds)["budget"].transform("min")].sort_values("mean", ascending=False)
     measured = [
         Measured(
-            point_name(row["method"], row["budget"]),
+            point_label(row["method"], row["budget"]),
             row["mean"],
             row["std"],
             colour=_COLOURS[METHODS[row["method"]].budget or "dense"],
@@ -80,22 +80,6 @@ _COLOURS = {"kept": 0, "trained": 2, "dense": 4}
 _KINDS = {"kept": "pruned", "trained": "a part is trained", "dense": "dense"}
 
 
-def point_name(method: str, budget: float) -> str:
-    """A method and its budget, as the drawings name them."""
-    title = METHODS[method].title
-    return f"dense, {title}" if METHODS[method].budget is None else f"{title} {_budget(method, budget)}"
-
-
-def _budget(method: str, budget: float) -> str:
-    match METHODS[method].budget:
-        case "kept":
-            return f"{budget:g}{TIMES}"
-        case "trained":
-            return f"{budget:.2%}"
-        case _:
-            return "dense"
-
-
 def result_table(data: ProfileData) -> Table:
     """One row per task, method and budget."""
     rows = data.table
@@ -107,7 +91,7 @@ def result_table(data: ProfileData) -> Table:
         task_column(rows["task"]),
         (
             Column("Budget", is_filter=True, hint="Kept or trained part; a dense model keeps all"),
-            [Cell(_budget(method, budget), budget) for _, method, budget in points],
+            [Cell(budget_label(method, budget), budget) for _, method, budget in points],
         ),
         (Column(metric, best="high"), [_mean(row) for _, row in rows.iterrows()]),
         *_compared_with(REFERENCE_TUNING, "dense", data, points),
