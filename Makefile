@@ -47,9 +47,9 @@ lint: $(VENV)/.for-development ## Check style, formatting, the direction of impo
 audit: ## Look up known vulnerabilities of requirements.lock; skipped, with the reason, where that cannot be reached
 	@$(PYTHON) tools/audit.py
 
-ui: $(VENV)/.for-pipeline ## Open the MLflow UI on the runs; with MLFLOW_TRACKING_URI set, say how to
+ui: $(VENV)/.for-pipeline ## Serve the MLflow UI, and print the link to the table; with MLFLOW_TRACKING_URI set, the link alone
 	$(BIN)/sensibert track
-	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
+	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1
 
 lock: ## Write requirements.lock anew; what it pins stays, so delete the lines of what shall be upgraded
 	rm -rf build/lock

@@ -13,12 +13,16 @@ import venv
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 import torch
 import transformers
+import yaml
+from mlflow.models import Model
 from safetensors.torch import load_file, save_file
 
 from sensibert.data.tasks import TASKS
+from sensibert.experiment.tracking.model_folder import lay_out
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
 from sensibert.models.loading import TINY
@@ -152,6 +156,44 @@ def logged(folder, tmp_path_factory):
     pipeline = transformers.pipeline("text-classification", str(folder))
     mlflow.transformers.save_model(pipeline, str(path), pip_requirements=REQUIREMENTS)
     return path
+
+
+@pytest.fixture(scope="module")
+def tracked(folder, tmp_path_factory):
+    """The model as `sensibert track` logs it."""
+    path = tmp_path_factory.mktemp("tracked") / "model"
+    lay_out(folder, path, TASKS["sst2"], "m-1")
+    return path
+
+
+def test_a_tracked_model_is_what_mlflow_itself_would_write(folder, logged, tracked):
+    theirs, ours = (Model.load(str(path)) for path in (logged, tracked))
+    assert ours.flavors == {
+        **theirs.flavors,
+        "transformers": theirs.flavors["transformers"] | {"source_model_name": folder.name},
+    }
+    assert (ours.signature, ours.model_id) == (theirs.signature, "m-1")
+    for path in ("model/config.json", "model/modeling_slim.py", "components/tokenizer/tokenizer.json"):
+        assert (tracked / path).read_bytes() == (logged / path).read_bytes()
+    assert (
+        yaml.safe_load((tracked / "conda.yaml").read_text()).keys()
+        == yaml.safe_load((logged / "conda.yaml").read_text()).keys()
+    )
+
+
+def test_a_tracked_model_loads_and_answers(folder, tracked, answers):
+    assert mlflow.transformers.load_model(str(tracked))(TEXTS) == answers
+    assert mlflow.pyfunc.load_model(str(tracked)).predict(TEXTS).to_dict("records") == [
+        {"label": answer["label"], "score": pytest.approx(answer["score"])} for answer in answers
+    ]
+
+
+def test_a_tracked_model_for_pairs_of_texts_takes_two_columns(folder, tmp_path):
+    lay_out(folder, tmp_path / "model", TASKS["mrpc"], "m-1")
+    pairs = pd.DataFrame({"text": TEXTS, "text_pair": TEXTS[::-1]})
+    expected = transformers.pipeline("text-classification", str(folder))(pairs.to_dict("records"))
+    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pairs)
+    assert found["score"].tolist() == pytest.approx([answer["score"] for answer in expected])
 
 
 def test_mlflow_gives_the_model_back(folder, logged):

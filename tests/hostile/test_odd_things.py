@@ -11,7 +11,7 @@ from hostile import COMMANDS, to, with_model
 
 from sensibert.config.params import load_params, parse_params
 from sensibert.errors import DataError, ParamsError
-from sensibert.experiment.tracking import how_to_open
+from sensibert.experiment.tracking.view import how_to_open
 from sensibert.sources.files import _read
 
 ROOT = Path(__file__).parents[2]

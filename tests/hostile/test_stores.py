@@ -14,7 +14,7 @@ import pytest
 from hostile import files_below, run
 
 from sensibert.errors import TrackingError
-from sensibert.experiment.tracking import _build_store, _is_half_made, _lock
+from sensibert.experiment.tracking.store import build_store, is_half_made, lock
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("experiments", "runs", "metrics", "params", "tags", "alembic_version", "_alembic_tmp_metrics")
@@ -31,7 +31,7 @@ def make(path, *statements):
 def test_a_store_that_was_left_half_made_is_built_again(tmp_path, count):
     path = tmp_path / "mlflow.db"
     make(path, *(f"CREATE TABLE {name} (x)" for name in TABLES[:count]))
-    assert _is_half_made(path)
+    assert is_half_made(path)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_a_database_with_something_in_it_is_not(tmp_path, statements):
     path = tmp_path / "mlflow.db"
     make(path, *statements)
     before = path.read_bytes()
-    assert not _is_half_made(path)
-    _build_store(path)
+    assert not is_half_made(path)
+    build_store(path)
     assert path.read_bytes() == before
 
 
@@ -55,12 +55,12 @@ def test_a_database_with_something_in_it_is_not(tmp_path, statements):
 def test_a_file_that_is_no_database_is_left_alone(tmp_path, content):
     path = tmp_path / "mlflow.db"
     path.write_bytes(content)
-    assert not _is_half_made(path)
+    assert not is_half_made(path)
 
 
 def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
     uri = f"sqlite:///{tmp_path}/misspelt/mlflow.db"
-    with pytest.raises(TrackingError, match="there is no folder"), _lock(uri, tmp_path):
+    with pytest.raises(TrackingError, match="there is no folder"), lock(uri, tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -68,8 +68,8 @@ def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
 def test_a_killed_first_sync_leaves_no_store_or_a_whole_one(tmp_path):
     """Killed a moment after the file appears; `make chaos` kills syncs at random ones."""
     code = (
-        "from pathlib import Path; from sensibert.experiment.tracking import _build_store;"
-        f"import mlflow; print('go', flush=True); _build_store(Path({str(tmp_path / 'mlflow.db')!r}))"
+        "from pathlib import Path; from sensibert.experiment.tracking.store import build_store;"
+        f"import mlflow; print('go', flush=True); build_store(Path({str(tmp_path / 'mlflow.db')!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     process.stdout.readline()
@@ -77,9 +77,9 @@ def test_a_killed_first_sync_leaves_no_store_or_a_whole_one(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     store = tmp_path / "mlflow.db"
-    _build_store(store)
+    build_store(store)
     assert store.is_file()
-    assert not _is_half_made(store)
+    assert not is_half_made(store)
     assert not list(tmp_path.glob("*sensibert-*"))
 
 

@@ -73,16 +73,27 @@ def table_of(tree):
 
 
 def runs_of(tree):
-    """Run id -> (cell, artifact hash) of every cell's run, and the ids of the parent runs."""
+    """Run id -> (cell, artifact hash) of the run of every cell and trial, and the ids of the parent runs."""
+    tags = {run.info.run_id: run.data.tags for run in tracked(tree)}
+    parents = {key for key, of_run in tags.items() if of_run["sensibert.kind"] == "experiment"}
+    assert {of_run["mlflow.parentRunId"] for key, of_run in tags.items() if key not in parents} == parents
+    cells = {key: of_run for key, of_run in tags.items() if of_run["sensibert.kind"] in ("cell", "trial")}
+    return {
+        key: (of_run["sensibert.cell"], of_run["sensibert.artifact_hash"]) for key, of_run in cells.items()
+    }, parents
+
+
+def tracked(tree):
+    """Every run in the store."""
+    client = client_of(tree)
+    return client.search_runs([client.get_experiment_by_name("sensibert/tiny").experiment_id])
+
+
+def client_of(tree):
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{tree.root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("sensibert/tiny")
-    runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
-    children = {key: run.data.tags for key, run in runs.items() if "mlflow.parentRunId" in run.data.tags}
-    assert {tags["mlflow.parentRunId"] for tags in children.values()} == runs.keys() - children.keys()
-    cells = {key: (tags["sensibert.cell"], tags["sensibert.artifact_hash"]) for key, tags in children.items()}
-    return cells, runs.keys() - children.keys()
+    uri = f"sqlite:///{tree.root / 'mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def test_it_leaves_every_file(tree, first_lock):
@@ -185,6 +196,26 @@ def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
 
     assert "0 created, 6 kept" in tree.run("sensibert", "track")
     assert runs_of(tree) == (again, parents)
+
+
+def test_a_run_names_the_hash_of_its_data_in_dvc_lock_and_shows_what_its_model_answers(tree):
+    (run,) = (run for run in tracked(tree) if run.data.tags.get("sensibert.cell") == "sst2-kwon-0.5-0")
+    (data,) = run.inputs.dataset_inputs
+    assert data.dataset.digest == tree.lock()["data/tiny/raw/sst2"]
+    folder = tree.root / "mlartifacts" / run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    answered = pd.read_json(folder / "predictions.json", orient="split")
+    metrics = json.loads((tree.data / "results" / "sst2-kwon-0.5-0" / "metrics.json").read_text())["metrics"]
+    assert 100 * answered["correct"].mean() == pytest.approx(metrics["accuracy"])
+    assert (folder / "pictures" / "mask.svg").is_file()
+
+
+def test_the_best_slim_model_is_registered(tree):
+    model = client_of(tree).get_registered_model("sensibert-tiny-sst2")
+    version = client_of(tree).get_model_version_by_alias(model.name, "best")
+    folder = tree.root / "mlartifacts" / version.source.removeprefix("mlflow-artifacts:/")
+    name = f"sst2-{version.tags['method']}-0.5-0"
+    assert name in CELLS
+    assert (folder / "model" / "model.safetensors").samefile(tree.data / "models" / name / "model.safetensors")
 
 
 def test_a_changed_plot_repeats_only_the_summaries(tree):

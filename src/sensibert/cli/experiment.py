@@ -55,14 +55,14 @@ def check() -> None:
 
 @app.command()
 def track() -> None:
-    """Bring the results into MLflow: one run per cell of the grid, under one parent run.
+    """Bring the results into MLflow: a run for each cell and for the mean of its seeds, and the best slim models.
 
     The runs follow from the files that `dvc repro` leaves, so it does no harm to repeat this: the same
     files give the same runs. The store is mlflow.db, or what MLFLOW_TRACKING_URI names.
     """
     from sensibert.config.params import load_params
     from sensibert.config.paths import Paths
-    from sensibert.experiment.tracking import how_to_open, sync, tracking_uri
+    from sensibert.experiment.tracking.sync import sync
 
     params = load_params()
     report = sync(params, Paths(params.profile))
@@ -71,25 +71,30 @@ def track() -> None:
     typer.echo(f"runs        {report.created} created, {report.kept} kept")
     if report.missing:
         typer.echo(f"missing     {len(report.missing)} cells are not computed yet; `dvc repro` computes them")
-    typer.echo(f"open        {how_to_open(tracking_uri())}")
+    for name, aliases in report.models.items():
+        typer.echo(f"model       {name}: {aliases}")
+    typer.echo(f"open        {report.how_to_open}")
 
 
 @app.command()
 def show() -> None:
-    """Say where the page, the tables, the plots and the MLflow UI of the active profile are."""
+    """Say where the page, the tables, the plots and the runs of the active profile are."""
     from sensibert.config.params import load_params
     from sensibert.config.paths import Paths
-    from sensibert.experiment.tracking import how_to_open, tracking_uri
+    from sensibert.experiment.tracking.places import tracking_uri
+    from sensibert.experiment.tracking.store import experiment_id
+    from sensibert.experiment.tracking.view import how_to_open
 
     params = load_params()
     paths = Paths(params.profile)
+    uri = tracking_uri()
     cells = params.cells()
     done = sum(paths.metrics(cell).exists() for cell in cells)
     typer.echo(f"profile  {params.profile}: {done} of {len(cells)} cells computed")
     typer.echo(f"page     {_listed(paths.reports, '*.html')}")
     typer.echo(f"tables   {_listed(paths.reports, '*.md')}")
     typer.echo(f"plots    {_listed(paths.reports, '*.svg')}")
-    typer.echo(f"runs     {how_to_open(tracking_uri())}")
+    typer.echo(f"runs     {how_to_open(uri, experiment_id(uri, params.profile))}")
 
 
 def _listed(folder: Path, pattern: str) -> str:
