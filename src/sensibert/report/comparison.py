@@ -36,6 +36,8 @@ TEST_COLUMNS = ("task", "method", "budget", "versus", "difference", "n", "test",
 
 BASELINE_CRITERION = "magnitude"
 REFERENCE_TUNING = "full"
+REFERENCE = (REFERENCE_TUNING, DENSE_BUDGET)
+"""Method and budget of the dense model that all others are compared with."""
 
 
 Points = Mapping[Point, Mapping[int, Result]]

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from sensibert.analysis.statistics import spread
 from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.methods import METHODS
-from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.report.comparison import REFERENCE
 from sensibert.report.figures import INK, MARKERS, Look, fitting, headline, in_order, look, measured, panels_of, title
 from sensibert.report.labels import TIMES, metric_label, point_label
 from sensibert.report.names import name_beside, room_for_names, spread_names
@@ -49,12 +49,9 @@ def _looks(curve: pd.DataFrame) -> dict[Series, Look]:
     """The look of every series; dense full fine-tuning, to which all others compare, is black."""
     places = count()
     return {
-        series: Look(INK, "o") if series == _REFERENCE else look(next(places))
+        series: Look(INK, "o") if series == REFERENCE else look(next(places))
         for series in in_order(map(_series, curve["method"], curve["budget"]))
     }
-
-
-_REFERENCE: Series = (REFERENCE_TUNING, DENSE_BUDGET)
 
 
 def _series(method: str, budget: float) -> Series:
@@ -97,8 +94,8 @@ def _draw_series(panel: Axes, series: Series, values: pd.DataFrame, own: Look, s
     spreads = [spread(at_dense.loc[at_dense["budget"] == budget, "value"].tolist()) for budget in budgets]
     last = spreads[0]
     if fixed is not None:
-        panel.axhline(last.mean, color=own.colour, linewidth=1.4 if series == _REFERENCE else 0.8, zorder=2)
-    if series == _REFERENCE and last.n > 1:
+        panel.axhline(last.mean, color=own.colour, linewidth=1.4 if series == REFERENCE else 0.8, zorder=2)
+    if series == REFERENCE and last.n > 1:
         panel.axhspan(last.mean - last.std, last.mean + last.std, color="#9A9A9A", alpha=0.2, linewidth=0)
     panel.errorbar(
         [budget + shift for budget in budgets],
@@ -115,5 +112,5 @@ def _draw_series(panel: Axes, series: Series, values: pd.DataFrame, own: Look, s
         capsize=2.5,
         zorder=3,
     )
-    name, weight = f"{MARKERS[own.marker]} {_name(*series)}", "bold" if series == _REFERENCE else "normal"
+    name, weight = f"{MARKERS[own.marker]} {_name(*series)}", "bold" if series == REFERENCE else "normal"
     name_beside(panel, name, last.mean, own.colour, weight)

@@ -14,9 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from sensibert.analysis.statistics import spread
-from sensibert.config.grid import DENSE_BUDGET
 from sensibert.data.tasks import TASKS
-from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.report.comparison import REFERENCE
 from sensibert.report.figures import (
     MUTED,
     Picture,
@@ -73,9 +72,6 @@ _FEW = 4
 """Models in a panel whose marks leave room for their sizes in words."""
 
 
-_REFERENCE = (REFERENCE_TUNING, DENSE_BUDGET)
-
-
 def deployed_figure(table: pd.DataFrame) -> Figure:
     """Metric against latency: one panel per task, one line per model through its runtimes.
 
@@ -84,7 +80,7 @@ def deployed_figure(table: pd.DataFrame) -> Figure:
     """
     tasks, models = in_order(table["task"]), in_order(zip(table["method"], table["budget"], strict=True))
     places = count()
-    colours = {model: MUTED if model == _REFERENCE else look(next(places)).colour for model in models}
+    colours = {model: MUTED if model == REFERENCE else look(next(places)).colour for model in models}
     beside, tall = room_for_names([point_label(*model) for model in models])
     size = (_SIZE[0] + beside, max(_SIZE[1], tall + 1.2))
     figure, panels = panels_of(len(tasks), fitting(len(tasks), size[0]), size)
@@ -133,7 +129,7 @@ def _draw_model(panel: Axes, model: pd.DataFrame, colour: str, *, sizes: bool) -
         panel.scatter(latency, mean, of_mark, colour, marker=marker, alpha=0.85, edgecolors="white", zorder=3)
         if sizes:
             panel.annotate(
-                f"{size / 1e6:.0f} MB",
+                _megabytes(size),
                 xy=(latency, mean),
                 xytext=(0, -(area**0.5) / 2 - 3),
                 textcoords="offset points",
@@ -141,6 +137,10 @@ def _draw_model(panel: Axes, model: pd.DataFrame, colour: str, *, sizes: bool) -
                 va="top",
                 fontsize=7.5,
             )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.2g} MB"
 
 
 DEPLOYED = Picture("deployed", "deployed", deployed_figure)

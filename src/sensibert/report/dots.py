@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sensibert.analysis.statistics import Spread, spread
-from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.methods import METHODS
-from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.report.comparison import REFERENCE
 from sensibert.report.figures import INK, Look, fitting, headline, in_order, measured, panels_of, title
 from sensibert.report.labels import metric_label, point_label
 
@@ -67,10 +66,10 @@ def _draw(panel: Axes, curve: pd.DataFrame, points: list[tuple[str, float]]) -> 
     values = {point: of_point["value"] for point, of_point in curve.groupby(["method", "budget"])}
     found = {row: spread(values[point].tolist()) for row, point in enumerate(points) if point in values}
     for kind in _KINDS:
-        if rows := [row for row in found if METHODS[points[row][0]].kind == kind and points[row] != _REFERENCE]:
+        if rows := [row for row in found if METHODS[points[row][0]].kind == kind and points[row] != REFERENCE]:
             _draw_rows(panel, {row: found[row] for row in rows}, **_dot(kind))
-    if _REFERENCE in values:
-        row = points.index(_REFERENCE)
+    if REFERENCE in values:
+        row = points.index(REFERENCE)
         mean, std, seeds = found[row]
         if seeds > 1:
             panel.axvspan(mean - std, mean + std, color="#9A9A9A", alpha=0.2, linewidth=0)
@@ -79,9 +78,6 @@ def _draw(panel: Axes, curve: pd.DataFrame, points: list[tuple[str, float]]) -> 
     panel.set_xlabel(metric_label(curve["metric"].iloc[0]))
     panel.grid(axis="x")
     panel.tick_params(axis="y", length=0)
-
-
-_REFERENCE = (REFERENCE_TUNING, DENSE_BUDGET)
 
 
 def _draw_rows(panel: Axes, found: dict[int, Spread], **dot: Any) -> None:
