@@ -5,11 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from sensibert.compress.rates import TRIAL_STEPS, USUAL_RATE, carve, choose_rate, short, steps_of, usual_rate
+from sensibert.compress.rates import (
+    TRIAL_STEPS,
+    USUAL_RATE,
+    carve,
+    choose_rate,
+    peak,
+    short,
+    steps_of,
+    trial_length,
+    usual_rate,
+)
 from sensibert.config.settings import TrainingParams
 from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError, DivergedError
-from sensibert.results import WORST_METRIC
+from sensibert.results import WORST_METRIC, RateCurve, TriedRate
 
 TRAINING = TrainingParams(epochs=3, batch_size=32, min_steps=300)
 
@@ -66,6 +76,11 @@ def test_the_usual_rate_falls_with_the_root_of_the_steps():
     assert usual_rate(4 * TRIAL_STEPS) == pytest.approx(USUAL_RATE / 2)
 
 
+@pytest.mark.parametrize(("longest", "in_trials"), [(32, 32), (64, 64), (100, 64), (128, 64), (512, 256)])
+def test_long_texts_are_cut_for_the_trials(longest, in_trials):
+    assert trial_length(longest) == in_trials
+
+
 @pytest.mark.parametrize("best", [USUAL_RATE / 4, USUAL_RATE, USUAL_RATE * 2])
 def test_the_best_rate_of_the_trials_is_scaled_to_the_steps_of_the_training(best):
     carved = carve(examples(600), TASKS["sst2"], seed=0)
@@ -77,22 +92,38 @@ def test_the_best_rate_of_the_trials_is_scaled_to_the_steps_of_the_training(best
     assert tried[0] < best < tried[-1]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ((70.0, 80.0, 70.0), 2e-4),
+        ((73.6, 76.8, 76.6), 2e-4 * 2**0.44),
+        ((76.6, 76.8, 73.6), 2e-4 / 2**0.44),
+        ((80.0, 80.0, 80.0), 2e-4),
+        ((80.0, 79.0, 78.0), 1e-4),
+    ],
+)
+def test_the_peak_lies_on_the_side_of_the_better_neighbour(metrics, expected):
+    tried = [TriedRate(rate, [metric]) for rate, metric in zip((1e-4, 2e-4, 4e-4), metrics, strict=True)]
+    best = 2e-4 if max(metrics) == metrics[1] else 1e-4
+    assert peak(RateCurve(best, tried)) == pytest.approx(expected, rel=0.01)
+
+
 def test_the_trials_end_though_the_best_is_at_the_edge():
     carved = carve(examples(600), TASKS["sst2"], seed=0)
     chosen = choose_rate(TRAINING, 600, carved, lambda rate: rate)
     assert len(chosen.tried) == 5
-    assert chosen.learning_rate == pytest.approx(8 * USUAL_RATE * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
+    assert chosen.learning_rate == pytest.approx(4 * USUAL_RATE * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
 
 
 def test_a_rate_that_diverges_is_not_chosen():
     def dev_metric(rate):
-        if rate > USUAL_RATE / 2:
+        if rate > USUAL_RATE / 4:
             raise DivergedError("too fast")
         return 50.0
 
     carved = carve(examples(600), TASKS["sst2"], seed=0)
     chosen = choose_rate(TRAINING, 600, carved, dev_metric)
-    assert chosen.learning_rate < USUAL_RATE / 2
+    assert chosen.learning_rate < USUAL_RATE / 4
     assert [point.mean for point in chosen.tried][-2:] == [WORST_METRIC] * 2
 
 

@@ -266,7 +266,7 @@ def compress(
         "budget_kind": budget_kind,
         "criterion": criterion,
         "method": method,
-        "scoring": {"batch_size": batch_size},
+        "scoring": {"batch_size": batch_size, "max_samples": flow.SCORED_TEXTS},
         "ranking": {"round_to": round_to},
         "training": {"batch_size": batch_size, "precision": precision} | _epochs(epochs),
         "learning_rate": learning_rate,

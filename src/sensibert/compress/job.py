@@ -14,7 +14,7 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.compress.rates import Carved, carve, choose_rate, short, steps_of
+from sensibert.compress.rates import Carved, carve, choose_rate, short, steps_of, trial_length
 from sensibert.compress.recipe import Recipe
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import Cell
@@ -93,7 +93,8 @@ class Job:
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
             self._refuse_small_budget()
-            self.say(f"score: one pass over {len(subject.train):,} texts")
+            texts = min(len(subject.train), recipe.scoring.max_samples or len(subject.train))
+            self.say(f"score: one pass over {texts:,} texts")
             start = perf_counter()
             *_, scores = score_subject(subject, recipe.scoring, seed=recipe.seed, precision=recipe.training.precision)
             write_scores(path, scores)
@@ -326,7 +327,8 @@ class Job:
 
     @cached_property
     def _carved(self) -> Carved | None:
-        return carve(self.subject.train, self.subject.task, self.recipe.seed)
+        subject, length = self.subject, trial_length(self.subject.settings.max_length)
+        return carve(encode(subject.dataset["train"], subject.tokenizer, length), subject.task, self.recipe.seed)
 
     def _as_given(self) -> tuple[PreTrainedModel, History]:
         return self._untrained(self.subject.new_model(self.recipe.seed))

@@ -18,6 +18,9 @@ from sensibert.config.settings import (
     TrainingParams,
 )
 
+SCORED_TEXTS = 2048
+"""Training texts that the pass sees: more of them move the mask less than another seed does (docs/importance.md)."""
+
 
 class Recipe(Section):
     """How a model is made smaller. Equal recipes and data give equal models, unless a latency is measured."""
@@ -29,7 +32,7 @@ class Recipe(Section):
     method: Literal["recipe", "one_shot"] = "recipe"
     """`recipe` cuts the tuned dense model, repairs the cut and learns from that model too (docs/recipe.md); `one_shot`
     cuts the pre-trained model and fine-tunes it, as Sensi-BERT does."""
-    scoring: ScoringParams = ScoringParams()
+    scoring: ScoringParams = ScoringParams(max_samples=SCORED_TEXTS)
     ranking: RankingParams = RankingParams()
     training: TrainingParams = TrainingParams()
     learning_rate: Rate = "searched"
