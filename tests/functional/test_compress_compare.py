@@ -1,11 +1,15 @@
 """`sensibert compress --compare`: what else could be deployed, on the same rows."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from sensibert.alternatives import setfit
 from sensibert.cli import app
 from sensibert.compress import evidence_of
+from sensibert.data.tasks import TASKS
+from sensibert.models.backbones import load_backbone, load_tokenizer
 
 
 def compress(folder, *more):
@@ -53,3 +57,17 @@ def test_a_comparison_needs_the_dense_model(pairs):
     result = compress(pairs, "--text", "first", "--baseline", "none")
     assert result.exit_code == 1
     assert "--compare measures the dense model too" in result.output
+
+
+def test_setfit_learns_classes_of_single_texts(pairs):
+    texts = pd.read_csv(pairs / "train.csv")["first"].tolist()
+    labels = np.array([text.split()[0] in {"plot", "actor"} for text in texts]).astype(int)
+    model, tokenizer = load_backbone("tiny-bert", TASKS["sst2"], 0, pooling="pooler"), load_tokenizer("tiny-bert")
+    before = [weights.clone() for weights in model.parameters()]
+    assert setfit.suits(model, texts, labels)
+    simple = setfit.fit(model, tokenizer, texts, labels, max_length=16, seed=0)
+    assert (simple.answer(texts) == labels).mean() > 0.9
+    assert simple.file_bytes > sum(4 * weights.numel() for weights in model.base_model.parameters())
+    assert all((weights == old).all() for weights, old in zip(model.parameters(), before, strict=True))
+    assert not setfit.suits(model, [("a", "pair")], labels)
+    assert not setfit.suits(model, texts, labels.astype(float))

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from sensibert.alternatives import frozen, static, words
+from sensibert.alternatives import frozen, setfit, static, words
 from sensibert.alternatives.base import Answer, Simple, Text
 from sensibert.compress.job import Job, MadeModel
 from sensibert.compress.verdict import interval_of
@@ -19,6 +19,7 @@ from sensibert.data.encoding import labels_of, texts_of
 from sensibert.deploy.answers import load_answerer
 from sensibert.deploy.bench import one_thread
 from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE, export_onnx
+from sensibert.models.backbones import load_backbone
 from sensibert.models.cost import weights_bytes
 from sensibert.models.mask import Mask
 from sensibert.report.alternatives import choose
@@ -126,6 +127,10 @@ def _simple(job: Job) -> Iterator[tuple[Simple, float]]:
         lambda: frozen.fit(backbone, tokenizer, texts, labels, length),
         lambda: static.fit(backbone, tokenizer, texts, labels),
     ]
+    trust = subject.trust_remote_code
+    stock = load_backbone(subject.settings.backbone, subject.task, seed, pooling="pooler", trust_remote_code=trust)
+    if setfit.suits(stock, texts, labels):
+        fits.append(lambda: setfit.fit(stock, tokenizer, texts, labels, length, seed))
     for fit in fits:
         start = perf_counter()
         fitted = fit()

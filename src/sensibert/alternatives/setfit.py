@@ -1,0 +1,99 @@
+"""Few-shot learning: the backbone tuned to tell pairs of texts of one class from pairs of two, and a linear head on it.
+
+Source: Tunstall et al., "Efficient Few-Shot Learning Without Prompts", arXiv 2209.11055; by the authors' own library,
+the extra `setfit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from datasets import Dataset
+from sklearn.linear_model import LogisticRegression
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.alternatives.base import Simple, Text, stored_bytes
+
+_STEPS, _BATCH_SIZE = 100, 32
+_MOST_TEXTS = 1024
+"""Texts that pairs are made of: there are as many pairs as the square of this, and the method is for few texts."""
+
+
+def suits(model: PreTrainedModel, texts: Sequence[Text], labels: np.ndarray) -> bool:
+    """Whether it can be fitted: it is installed, and knows stock encoders and classes of single texts alone."""
+    is_stock = type(model).__module__.startswith("transformers.")
+    return find_spec("setfit") is not None and is_stock and labels.dtype.kind != "f" and isinstance(texts[0], str)
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    labels: np.ndarray,
+    max_length: int,
+    seed: int,
+) -> Simple:
+    """Fit it.
+
+    Args:
+        model: A stock classifier whose encoder was not tuned; it does not change, and its head has no part in this.
+        tokenizer: The model's.
+        texts: Of the training rows.
+        labels: Class ids [rows].
+        max_length: Longer texts are cut at this number of tokens.
+        seed: Draws the texts and the pairs.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from setfit import SetFitModel, Trainer, TrainingArguments
+
+    with TemporaryDirectory() as scratch, _quiet():
+        folder = Path(scratch, "encoder")
+        body: PreTrainedModel = model.base_model  # type: ignore[assignment]
+        body.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        encoder = Transformer(str(folder), max_seq_length=max_length)
+        modules = [encoder, Pooling(encoder.get_word_embedding_dimension())]
+        embedder = SentenceTransformer(modules=modules, device="cpu")
+        found = SetFitModel(model_body=embedder, model_head=LogisticRegression(max_iter=1000))
+        settings = TrainingArguments(
+            str(Path(scratch, "run")),
+            batch_size=_BATCH_SIZE,
+            max_steps=_STEPS,
+            seed=seed,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            show_progress_bar=False,
+        )
+        drawn = np.random.default_rng(seed).permutation(len(texts))[:_MOST_TEXTS]
+        rows = Dataset.from_dict({"text": [texts[row] for row in drawn], "label": labels[drawn].tolist()})
+        Trainer(model=found, args=settings, train_dataset=rows).train()
+    weights = sum(parameter.numel() * 4 for parameter in embedder.parameters())
+
+    def answer(asked: Sequence[Text]) -> np.ndarray:
+        return np.asarray(found.predict(list(asked), as_numpy=True, show_progress_bar=False))
+
+    size = weights + stored_bytes(found.model_head)
+    return Simple("SetFit", answer, size, "setfit, sentence-transformers, torch")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block, the libraries print and log no notes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
