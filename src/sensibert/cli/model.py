@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sensibert.data.task_files import Audit
     from sensibert.data.tasks import Task
     from sensibert.deploy.bench import Candidate
-    from sensibert.deploy.onnx.export import Fidelity
+    from sensibert.deploy.fidelity import Fidelity
 
 _USUAL_BUDGET = 0.4
 _PIECE = 1024
@@ -547,7 +547,14 @@ def export(
     context: typer.Context,
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the export.")],
-    to: Annotated[str, typer.Option("--to", metavar="onnx", help="The format.")] = "onnx",
+    to: Annotated[
+        Literal["onnx", "bf16", "fp16"],
+        typer.Option(
+            "--to",
+            metavar="onnx|bf16|fp16",
+            help="onnx, or a Transformers folder with weights of 16 bits.",
+        ),
+    ] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Also a quantized file.")] = False,
     data: Annotated[
         str | None,
@@ -566,19 +573,19 @@ def export(
     overwrite: Overwrite = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Export a model to ONNX, and check it against PyTorch on real texts.
+    """Export a model to ONNX or to weights of 16 bits, and compare it with PyTorch on real texts.
 
-    The folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`.
+    An ONNX folder answers with `onnxruntime` and `tokenizers` alone: `python DIR/predict.py "a text"`. One with weights
+    of 16 bits is for Transformers, like the model itself.
     """
+    if int8 and to != "onnx":
+        raise ParamsError(f"--int8 quantizes an ONNX file: it cannot be given with --to {to}")
     _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
     from sensibert.data.encoding import encode, encode_texts, texts_of
     from sensibert.deploy.answers import usual_length
-    from sensibert.deploy.onnx.export import export_onnx, why_int8_is_slow
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
 
-    if to != "onnx":
-        raise ParamsError(f"--to {to}: unknown format; allowed: onnx")
     model = load_model(folder, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     length = max_length or usual_length(folder, tokenizer.model_max_length)
@@ -591,22 +598,21 @@ def export(
         task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))
         _say_dropped(dropped)
         texts, examples = texts_of(rows), encode(rows, tokenizer, length)
-    report = export_onnx(
-        model,
-        examples,
-        tokenizer,
-        out,
-        max_length=length,
-        texts=texts,
-        task=task,
-        int8=int8,
-        tolerance=tolerance,
-    )
-    for fidelity in (report.onnx, report.int8):
-        if fidelity is not None:
-            typer.echo(_fidelity(fidelity, report.pytorch_metrics))
-    typer.echo(f"checked on {report.texts:,} texts; the export is in {out}")
-    if int8 and (reason := why_int8_is_slow()):
+    if to == "onnx":
+        from sensibert.deploy.onnx.export import export_onnx
+
+        more: dict[str, Any] = {"texts": texts, "int8": int8, "tolerance": tolerance}
+        report = export_onnx(model, examples, tokenizer, out, max_length=length, task=task, **more)
+        found, expected = [report.onnx, report.int8], report.pytorch_metrics
+    else:
+        from sensibert.deploy.half import export_half
+
+        half, expected = export_half(model, examples, tokenizer, out, number_format=to, task=task)
+        found = [half]
+    for fidelity in filter(None, found):
+        typer.echo(_fidelity(fidelity, expected))
+    typer.echo(f"checked on {len(examples):,} texts; the export is in {out}")
+    if int8 and (reason := _why_int8_is_slow()):
         typer.echo(f"warning: {reason}", err=True)
 
 
@@ -702,6 +708,12 @@ def _sample_sentences() -> list[str]:
     from sensibert.sources.pydocs import locate, parse
 
     return [sentence.text for sentence in parse("torch", locate("torch") / "nn")][:500]
+
+
+def _why_int8_is_slow() -> str | None:
+    from sensibert.deploy.onnx.export import why_int8_is_slow
+
+    return why_int8_is_slow()
 
 
 def _fidelity(found: Fidelity, expected: dict[str, float] | None) -> str:

@@ -22,7 +22,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.data.encoding import Example, evaluation_batches
 from sensibert.data.tasks import Task
+from sensibert.deploy.fidelity import Fidelity, fidelity_of, labelled_metrics
 from sensibert.deploy.onnx import onnx_predict
 from sensibert.deploy.onnx.simplify import remove_empty_products
 from sensibert.errors import ExportError
-from sensibert.evaluation.evaluate import metrics_of, predict
+from sensibert.evaluation.evaluate import predict
 from sensibert.io import mark, replacing, write_json
 
 OPSET = 20
@@ -56,22 +57,6 @@ _LARGEST_FILE = 2**31 - 2**20  # the limit of protobuf, minus room for the graph
 
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How close an exported file comes to PyTorch."""
-
-    file: str
-    bytes: int
-    max_difference: float
-    """Largest absolute difference of a logit, for texts alone and in padded batches."""
-    mean_difference: float
-    """Mean absolute difference of the logits, for texts alone."""
-    agreement: float | None
-    """Fraction of the texts with the same predicted class, alone; None for a regression."""
-    metrics: dict[str, float] | None
-    """The task's metrics in percent, for texts alone; None without labels."""
 
 
 @dataclass(frozen=True)
@@ -129,21 +114,15 @@ def export_onnx(
     portable = portable_tokenizer(tokenizer, max_length)
     _refuse_other_tokens(portable, texts, examples)
     expected = predict(model, examples, tokenizer)
-    metrics = _metrics(task, examples, expected)
+    metrics = labelled_metrics(task, examples, expected)
 
     def check(file: Path, allowed: float) -> Fidelity:
         session = open_session(file)
         alone = predict_onnx(session, examples, tokenizer)
         together = predict_onnx(session, examples[:BATCHED_TEXTS], tokenizer, BATCH_SIZE)
-        differences = _difference(alone, expected), _difference(together, expected[:BATCHED_TEXTS])
-        fidelity = Fidelity(
-            file.name,
-            file.stat().st_size,
-            max_difference=max(difference.max().item() for difference in differences),
-            mean_difference=differences[0].mean().item(),
-            agreement=_agreement(alone, expected),
-            metrics=_metrics(task, examples, alone),
-        )
+        fidelity = fidelity_of(file.name, file.stat().st_size, alone, expected, task, examples)
+        difference = np.abs(together - expected[:BATCHED_TEXTS]).max().item()
+        fidelity = replace(fidelity, max_difference=max(fidelity.max_difference, difference))
         _refuse_different(fidelity, len(examples), allowed)
         return fidelity
 
@@ -336,20 +315,6 @@ def _refuse_other_tokens(portable: Tokenizer, texts: Sequence[Text], examples: l
         first, second = (text, None) if isinstance(text, str) else text
         if example["input_ids"] != portable.encode(first, second).ids:
             raise ExportError(f"tokenizer.json cuts a text into other tokens than the model's tokenizer: {first!r}")
-
-
-def _metrics(task: Task | None, examples: list[Example], logits: np.ndarray) -> dict[str, float] | None:
-    return None if task is None else metrics_of(task, logits, examples)
-
-
-def _difference(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    return np.abs(found - expected)
-
-
-def _agreement(found: np.ndarray, expected: np.ndarray) -> float | None:
-    if found.shape[1] == 1:
-        return None
-    return float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
 
 def _refuse_different(fidelity: Fidelity, texts: int, allowed: float) -> None:
