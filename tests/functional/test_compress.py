@@ -100,7 +100,7 @@ def test_the_model_card_names_the_metrics_for_the_hub(compressed):
     report = read_json(out / "evidence" / "report.json")
     found = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert found["accuracy"] == pytest.approx(report["after"]["metrics"]["accuracy"], abs=0.01)
-    assert card.data.base_model == "tiny-bert"
+    assert (card.data.base_model, card.data.datasets) == (None, None)  # neither is on the hub
     assert str(out) not in card.content
 
 

@@ -114,6 +114,10 @@ BudgetKind = Annotated[
 ]
 RoundTo = Annotated[int, typer.Option("--round-to", min=1, max=_LONGEST, help="Kept sizes are multiples of this.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="Texts per training step.")]
+ScoreTexts = Annotated[
+    int,
+    typer.Option("--score-texts", min=0, metavar="N", help="Training texts that the scoring pass sees; 0 takes all."),
+]
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A model that `sensibert compress` or `save_pretrained` wrote.")
 ]
@@ -207,6 +211,7 @@ def compress(
     ] = "searched",
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
+    score_texts: ScoreTexts = 2048,
     pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
@@ -266,7 +271,7 @@ def compress(
         "budget_kind": budget_kind,
         "criterion": criterion,
         "method": method,
-        "scoring": {"batch_size": batch_size, "max_samples": flow.SCORED_TEXTS},
+        "scoring": {"batch_size": batch_size, "max_samples": score_texts or None},
         "ranking": {"round_to": round_to},
         "training": {"batch_size": batch_size, "precision": precision} | _epochs(epochs),
         "learning_rate": learning_rate,
@@ -318,6 +323,7 @@ def score_command(
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
+    score_texts: ScoreTexts = 2048,
     pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
@@ -331,6 +337,7 @@ def score_command(
     without another pass. Held-out rows are never scored: pass the same data as to `sensibert compress`.
     """
     _claim(context, out, overwrite=overwrite, inputs=_given(model, train, validation))
+    from sensibert.compress.recipe import scoring_of
     from sensibert.config.section import validate
     from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
     from sensibert.models.subject import Subject
@@ -338,10 +345,12 @@ def score_command(
     from sensibert.scoring.scoring_pass import score_subject
 
     backbone = validate(ModelParams, {"backbone": model, "max_length": max_length, "pooling": pooling}, "score")
-    settings = validate(ScoringParams, {"epochs": epochs, "batch_size": batch_size}, "score")
+    content = {"epochs": epochs, "batch_size": batch_size, "max_samples": score_texts or None}
+    settings = validate(ScoringParams, content, "score")
     number_format = validate(TrainingParams, {"precision": precision}, "score").precision
     task, dataset, _ = _read(train, validation, text, label, text_pair, regression, max_train, seed)
     subject = Subject(task, dataset, backbone, trust_remote_code)
+    settings = scoring_of(settings, len(subject.train))
     *_, scores = score_subject(subject, settings, seed=seed, precision=number_format)
     write_scores(out, scores)
     typer.echo(f"the scores of {', '.join(scores.scores)} are in {out}")

@@ -16,7 +16,7 @@ from sensibert.compress.flow import (
 from sensibert.compress.identity import run_of
 from sensibert.compress.limits import BUDGETS, Limits
 from sensibert.compress.made import EVIDENCE, evidence_of
-from sensibert.compress.recipe import SCORED_TEXTS, Recipe
+from sensibert.compress.recipe import SCORED_TEXTS, Recipe, scoring_of
 
 __all__ = [
     "BUDGETS",
@@ -32,5 +32,6 @@ __all__ = [
     "folder_name",
     "is_finished",
     "run_of",
+    "scoring_of",
     "wishes",
 ]

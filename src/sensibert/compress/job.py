@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compress.rates import Carved, carve, choose_rate, short, steps_of, trial_length
-from sensibert.compress.recipe import Recipe
+from sensibert.compress.recipe import Recipe, scoring_of
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import Cell
 from sensibert.config.method_settings import MethodParams, RecipeParams
@@ -93,10 +93,10 @@ class Job:
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
             self._refuse_small_budget()
-            texts = min(len(subject.train), recipe.scoring.max_samples or len(subject.train))
-            self.say(f"score: one pass over {texts:,} texts")
+            settings = scoring_of(recipe.scoring, len(subject.train))
+            self.say(f"score: one pass over {settings.max_samples or len(subject.train):,} texts")
             start = perf_counter()
-            *_, scores = score_subject(subject, recipe.scoring, seed=recipe.seed, precision=recipe.training.precision)
+            *_, scores = score_subject(subject, settings, seed=recipe.seed, precision=recipe.training.precision)
             write_scores(path, scores)
             write_json(self._seconds("scores"), perf_counter() - start)
         return read_scores(path)

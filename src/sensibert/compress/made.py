@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from sensibert.analysis.heat_map import kept_dimensions
 from sensibert.compress.identity import data_hash
 from sensibert.compress.job import HISTORY, Job, MadeModel, paid_elsewhere
+from sensibert.compress.origin import origin_of
 from sensibert.compress.verdict import drop_of
 from sensibert.config.grid import DENSE_BUDGET
 from sensibert.data.task_files import Audit
@@ -17,7 +19,7 @@ from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
 from sensibert.experiment.provenance import Timer, collect
 from sensibert.io import read_record, write_record
 from sensibert.models.mask import Mask, write_mask
-from sensibert.report.card import write_card
+from sensibert.report.card import KEPT_PICTURE, write_card
 from sensibert.report.evidence import Alternative, Evidence
 from sensibert.report.page.model import write_model_page
 from sensibert.scoring.files import ScoreFile, write_scores
@@ -85,6 +87,7 @@ def make(job: Job, audit: Audit, scores: ScoreFile | None = None, mask: Mask | N
         drop=drop,
         latency=latency,
         alternatives=alternatives,
+        origin=origin_of(recipe.model.backbone, audit.source),
         provenance=collect(timer, recipe.model_dump(mode="json"), data_hash(job.subject.dataset), job.precision),
     )
     return Made(evidence, small, dense, scores, mask, predictions)
@@ -106,6 +109,8 @@ def write_result(made: Made, folder: Path, *, keep_dense: bool) -> None:
     if made.scores is not None:
         write_scores(folder / EVIDENCE / "scores.safetensors", made.scores)
     write_mask(folder / EVIDENCE / "mask.safetensors", made.mask)
+    picture = kept_dimensions(made.mask, made.evidence.task["name"])
+    (folder / EVIDENCE / KEPT_PICTURE).write_text(picture, encoding="utf-8")
     write_record(folder / EVIDENCE / "report.json", made.evidence)
     made.predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
     if keep_dense:

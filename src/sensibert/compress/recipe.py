@@ -22,6 +22,12 @@ SCORED_TEXTS = 2048
 """Training texts that the pass sees: more of them move the mask less than another seed does (docs/importance.md)."""
 
 
+def scoring_of(settings: ScoringParams, rows: int) -> ScoringParams:
+    """The settings of a pass over so many rows. A sample of all of them is all of them, in their order."""
+    is_sample = settings.max_samples is not None and settings.max_samples < rows
+    return settings if is_sample else settings.model_copy(update={"max_samples": None})
+
+
 class Recipe(Section):
     """How a model is made smaller. Equal recipes and data give equal models, unless a latency is measured."""
 

@@ -16,6 +16,8 @@ from sensibert.report.labels import TIMES, metric_label, short_name
 from sensibert.report.markdown import code
 from sensibert.report.search import search_section, search_table
 
+KEPT_PICTURE = "kept.svg"
+"""In the folder of the evidence: what each module keeps."""
 HEADER = ("", "before", "after", "")
 
 
@@ -75,11 +77,11 @@ def _card(evidence: Evidence) -> str:
 
 
 def _metadata(evidence: Evidence) -> ModelCardData:
-    recipe, task = evidence.recipe, evidence.task
+    recipe, task, origin = evidence.recipe, evidence.task, evidence.origin
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=task["name"],
+            dataset_type=origin.dataset or task["name"],
             dataset_name=task["name"],
             dataset_split="validation",
             metric_type=name,
@@ -89,7 +91,10 @@ def _metadata(evidence: Evidence) -> ModelCardData:
     ]
     return ModelCardData(
         model_name=f"{short_name(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
-        base_model=None if Path(recipe["model"]["backbone"]).exists() else short_name(recipe["model"]["backbone"]),
+        base_model=origin.base_model,
+        license=origin.license,
+        language=origin.languages or None,
+        datasets=origin.dataset,
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["sensibert", "pruning", "text-classification"],
@@ -117,6 +122,8 @@ Metrics are on {after.examples:,} held-out rows{_chosen_by(evidence)}. Latency i
 over texts of {after.cost.tokens} tokens on {processor} with {hardware["torch_threads"]}
 threads; both models took turns.
 
+![What each module keeps](evidence/{KEPT_PICTURE})
+
 {_alternatives(evidence)}## Use it
 
 It answers with {labels}.
@@ -141,7 +148,7 @@ the prediction for each held-out row.
 ## Limits
 
 It was judged on {after.examples:,} rows of one data set with one seed; test it on your own texts. It inherits the
-limits, the biases and the licence of the model it was made from.
+limits, the biases and the licence of the model it was made from{_licence(evidence)}.
 """
 
 
@@ -155,6 +162,12 @@ HOW = {
     "that model's answers as well as from the labels.",
     "one_shot": "It was cut from the pre-trained model.",
 }
+
+
+def _licence(evidence: Evidence) -> str:
+    origin = evidence.origin
+    names = [origin.base_model and code(origin.base_model), origin.license and code(origin.license)]
+    return f" ({', '.join(filter(None, names))})" if any(names) else ""
 
 
 def _alternatives(evidence: Evidence) -> str:

@@ -95,6 +95,18 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What is known of where a backbone and data come from."""
+
+    base_model: str | None = None
+    """Id on the hub; None of a local folder, whose path is private."""
+    license: str | None = None
+    languages: list[str] = field(default_factory=list)
+    dataset: str | None = None
+    """Id on the hub; None of local files."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a compression cost and saved."""
 
@@ -120,3 +132,5 @@ class Evidence:
     """What else could be deployed, this model included; empty if no comparison was requested."""
     search: Search | None = None
     """How the budget was found; None if it was given."""
+    origin: Origin = field(default_factory=Origin)
+    """What the backbone and the data are called on the hub, and the licence that the backbone brings."""

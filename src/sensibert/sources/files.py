@@ -117,7 +117,8 @@ def read_task(
     raw = {split: _raw_split(table, columns, classes, "train does not have") for split, table in tables.items()}
     task = _task(train, columns, classes)
     carving = Carving(dev_fraction, max_dev, max_train, seed, validation_fraction)
-    return task, *prepare_splits(task, raw, task.source, carving)
+    source = task.source if Path(train).exists() else train
+    return task, *prepare_splits(task, raw, source, carving)
 
 
 def read_labelled(

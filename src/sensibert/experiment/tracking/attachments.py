@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sensibert.analysis.heat_map import heat_map, kept_dimensions
 from sensibert.config.grid import Cell
 from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS, Task
 from sensibert.errors import ArtifactError
 from sensibert.experiment.tracking.contents import title_of
-from sensibert.experiment.tracking.heat_map import heat_map
 from sensibert.io import how_to_mend
-from sensibert.models.mask import Mask, read_mask
+from sensibert.models.mask import read_mask
 
 LISTED = 200
 """Predictions in the table, the first of the split: the same examples for every run, side by side in the UI."""
@@ -94,22 +94,6 @@ def confusion_matrix(predictions: pd.DataFrame, task: Task, title: str) -> str:
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     heading = f"{title}: examples by true class (rows) and predicted class"
     return heat_map(counts, shares, task.label_names, task.label_names, title=heading)
-
-
-def kept_dimensions(mask: Mask, title: str) -> str:
-    """Percent of the dimensions that a mask keeps of each head and each feed-forward module, layer by layer."""
-    layers = sorted({key.layer for key in mask.keep})
-    units = {key.group: keep.shape[0] for key, keep in mask.keep.items()}
-    columns = [(group, unit) for group, count in units.items() for unit in range(count)]
-    percent = np.full((len(layers), len(columns)), np.nan)
-    for key, keep in mask.keep.items():
-        for unit, share in enumerate(keep.mean(axis=1)):
-            percent[layers.index(key.layer), columns.index((key.group, unit))] = 100 * share
-    names = [
-        f"head {unit}" if units[group] > 1 else group.replace("_", "-") for group, unit in columns
-    ]  # one unit is the whole module
-    heading = f"{title}: kept dimensions in percent"
-    return heat_map(percent, percent / 100, [f"layer {layer}" for layer in layers], names, title=heading)
 
 
 def texts_of(paths: Paths, task: str) -> pd.DataFrame | None:

@@ -10,6 +10,8 @@ from html import escape
 
 import numpy as np
 
+from sensibert.models.mask import Mask
+
 _SQUARE = 34
 _LETTER = 6.2
 """Pixels: the side of a square, and the width of a letter on average."""
@@ -42,6 +44,22 @@ def heat_map(values: np.ndarray, shades: np.ndarray, rows: Sequence[str], column
             "</svg>\n",
         ]
     )
+
+
+def kept_dimensions(mask: Mask, title: str) -> str:
+    """Percent of the dimensions that a mask keeps of each head and each feed-forward module, layer by layer."""
+    layers = sorted({key.layer for key in mask.keep})
+    units = {key.group: keep.shape[0] for key, keep in mask.keep.items()}
+    columns = [(group, unit) for group, count in units.items() for unit in range(count)]
+    percent = np.full((len(layers), len(columns)), np.nan)
+    for key, keep in mask.keep.items():
+        for unit, share in enumerate(keep.mean(axis=1)):
+            percent[layers.index(key.layer), columns.index((key.group, unit))] = 100 * share
+    names = [
+        f"head {unit}" if units[group] > 1 else group.replace("_", "-") for group, unit in columns
+    ]  # one unit is the whole module
+    heading = f"{title}: kept dimensions in percent"
+    return heat_map(percent, percent / 100, [f"layer {layer}" for layer in layers], names, title=heading)
 
 
 def _names(rows: Sequence[str], columns: Sequence[str], left: float, top: float) -> Iterator[str]:
