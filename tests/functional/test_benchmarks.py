@@ -78,3 +78,10 @@ def test_help(name, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module(f"benchmarks.{name}").main(["--help"])
     assert "--quick" in capsys.readouterr().out
+
+
+def test_quantization(measured, glue_directory):
+    rows, _ = measured("quantization", "--data", str(glue_directory))
+    assert [row["file"] for row in rows] == ["fp32", "dynamic", "static, QDQ", "static, QOperator"]
+    assert rows[0]["answers like PyTorch's (%)"] == 100
+    assert all(0 < row["answers like PyTorch's (%)"] <= 100 and row["MB"] > 0 for row in rows)

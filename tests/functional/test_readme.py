@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / name for name in ("data/README.md", "reports/README.md", "CONTRIBUTING.md", "SECURITY.md")]
 
 
 def rows(page):
@@ -18,6 +19,23 @@ def test_the_readme_shows_the_table_of_the_default_profile():
     shown = rows("README.md")
     for row in rows("reports/pydocs/table.md"):
         assert row in shown, f"README.md lacks this row of reports/pydocs/table.md: {row}"
+
+
+def test_the_headline_is_of_the_default_profile():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    headline = text.partition("<!-- headline")[2].partition("\n\n")[0]
+    table = pd.read_csv(ROOT / "reports/pydocs/deployed.csv").set_index(["method", "runtime"])
+    dense, quantized, small = (
+        table.loc[key] for key in [("full", "torch"), ("full", "onnx-int8"), ("recipe", "onnx-int8")]
+    )
+    sizes = [f"{row['file_bytes'] / 1e6:.0f} MB" for row in (dense, small)]
+    latencies = [f"{row['latency_ms']:.1f} ms" for row in (dense, small)]
+    metrics = [f"{row['mean']:.1f} %" for row in (small, dense)]
+    factors = [
+        f"factor of {dense['latency_ms'] / quantized['latency_ms']:.1f}",
+        f"another {quantized['latency_ms'] / small['latency_ms']:.1f}",
+    ]
+    assert not [said for said in (*sizes, *latencies, *metrics, *factors) if said not in " ".join(headline.split())]
 
 
 def test_the_results_show_the_accuracies_on_sst2():
@@ -67,11 +85,19 @@ def test_the_survey_shows_the_accuracies_on_digits():
         assert shown[method] == ["–" if mean is None else f"{mean:.1f}" for mean in means]  # noqa: RUF001
 
 
+def anchors(page):
+    """The names by which GitHub links to the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_file_that_a_page_links_to_is_there(page):
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
-    missing = [target for target in targets if not (page.parent / target).exists()]
-    assert not missing
+def test_everything_that_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
+    found = {(target, anchor): (page.parent / target) if target else page for target, anchor in links}
+    assert not [target for (target, _), place in found.items() if not place.exists()]
+    assert not [anchor for (_, anchor), place in found.items() if anchor and anchor not in anchors(place)]
 
 
 def test_the_flow_that_the_readme_shows_runs(glue_data, tmp_path, monkeypatch):
@@ -82,7 +108,9 @@ def test_the_flow_that_the_readme_shows_runs(glue_data, tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"<!-- a test runs this -->\n```python\n(.+?)```", text, flags=re.DOTALL)
     shown: dict = {}
-    exec(code.replace("minilm-l6", "tiny-bert"), shown)
+    assert "sb.TrainingParams()" in code
+    brief = code.replace("sb.TrainingParams()", "sb.TrainingParams(epochs=1, min_steps=0)")
+    exec(brief.replace("minilm-l6", "tiny-bert"), shown)
     assert shown["mask"].kept_fraction <= 0.4
     assert 0 <= shown["metrics"]["accuracy"] <= 100
     assert (tmp_path / "small" / "model.safetensors").is_file()
