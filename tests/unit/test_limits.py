@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.compress.limits import BUDGETS, Limits, choose_budget
+from sensibert.compress.limits import BUDGETS, Limits, choose_budget, most_trials
 from sensibert.config.section import validate
 from sensibert.errors import ParamsError
 
@@ -54,3 +54,18 @@ def test_limits_have_units():
 def test_a_limit_that_is_none_is_refused(content, message):
     with pytest.raises(ParamsError, match=f"compress: {message}"):
         validate(Limits, content, "compress")
+
+
+@pytest.mark.parametrize("count", range(1, 17))
+def test_no_more_budgets_are_judged_than_the_bound_counts(count):
+    budgets = [1 - place / count for place in range(count)]
+    for best in range(count + 1):
+        judged = []
+
+        def is_good_enough(budget, judged=judged, best=best):
+            judged.append(budget)
+            return budgets.index(budget) < best
+
+        found = choose_budget(budgets, lambda budget: True, is_good_enough)
+        assert found == (budgets[best - 1] if best else None)
+        assert len(set(judged)) <= most_trials(count)

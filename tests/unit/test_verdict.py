@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sensibert.compress.verdict import drop_of
+from sensibert.compress.verdict import bound_of, drop_of
 from sensibert.data.tasks import TASKS
 
 
@@ -59,3 +59,10 @@ def test_numbers_are_compared_too():
 
 def test_without_a_baseline_nothing_is_said():
     assert drop_of(pd.DataFrame(), predictions(540), TASKS["sst2"]) is None
+
+
+def test_a_bound_for_several_models_is_wider():
+    assert bound_of(1) == pytest.approx(0.9)
+    given = predictions(540), predictions(480), TASKS["sst2"]
+    one, four = (drop_of(*given, confidence=bound_of(trials)) for trials in (1, 4))
+    assert four.high > one.high > one.points == four.points

@@ -40,7 +40,7 @@ class Limits(Section):
 
     max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
     """Points of the primary metric below the dense model: the one-sided 95 % bound of a paired bootstrap over training
-    rows that are held back (`dev`) shall not exceed it."""
+    rows that are held back (`dev`), which holds for all budgets that are tried together, shall not exceed it."""
     max_latency: Annotated[float, PlainValidator(_seconds)] | None = None
     """Seconds for one text of mean length on one thread."""
     max_size: Annotated[ByteSize, BeforeValidator(_with_unit)] | None = None
@@ -52,6 +52,11 @@ class Limits(Section):
     def are_there(self) -> bool:
         """Whether there is a limit at all."""
         return any(limit is not None for limit in (self.max_drop, self.max_latency, self.max_size))
+
+
+def most_trials(budgets: int) -> int:
+    """How many of so many budgets `choose_budget` may judge."""
+    return budgets.bit_length()
 
 
 def choose_budget(

@@ -15,8 +15,8 @@ import pandas as pd
 from datasets import DatasetDict
 
 from sensibert.compress.job import Job, MadeModel, paid_elsewhere
-from sensibert.compress.limits import Limits, LimitsError, choose_budget
-from sensibert.compress.verdict import ONE_SIDED, drop_of
+from sensibert.compress.limits import Limits, LimitsError, choose_budget, most_trials
+from sensibert.compress.verdict import bound_of, drop_of
 from sensibert.data.encoding import Example, mean_length
 from sensibert.data.task_files import Audit, SplitAudit
 from sensibert.data.tasks import Task
@@ -34,7 +34,7 @@ from sensibert.sources.prepare import stratified_order
 DEV = "dev"
 """The split of training rows that are held back to judge budgets by."""
 
-_DEV_FRACTION, _MOST_DEV, _LEAST_DEV = 0.25, 2000, 40
+_DEV_FRACTION, _MOST_DEV, _LEAST_DEV = 0.25, 4000, 40
 _CHECKED_TEXTS = 64
 """Texts that an export is checked on against PyTorch."""
 _REPEATS = 100
@@ -120,7 +120,8 @@ class Walk:
             before = prediction_table(task, *self._dense_answers(job, dense))
             examples = job.examples_for(made, DEV)
             logits = self._answers(budget, made, examples)
-            drop = drop_of(before, prediction_table(task, examples, logits), task, confidence=ONE_SIDED)
+            confidence = bound_of(most_trials(len(self.jobs)))
+            drop = drop_of(before, prediction_table(task, examples, logits), task, confidence=confidence)
             metric = metrics_of(task, logits, examples)[task.primary_metric]
         size = self._file(budget, made).stat().st_size
         point = Point(budget, self.limits.deploy_as, timed.seconds, size, metric, drop)
@@ -174,7 +175,7 @@ class Walk:
 
 
 def hold_back(dataset: DatasetDict, audit: Audit, task: Task, seed: int) -> tuple[DatasetDict, Audit]:
-    """Set a quarter of the training rows aside (2,000 at most), of every class alike: the split `dev`.
+    """Set a quarter of the training rows aside (4,000 at most), of every class alike: the split `dev`.
 
     Raises:
         DataError: there are too few.
