@@ -59,6 +59,10 @@ class TrackingError(SensibertError):
     """The MLflow store cannot be reached or written."""
 
 
+class GridError(SensibertError):
+    """A grid cannot be computed on many machines as it was asked for."""
+
+
 def explain(error: BaseException) -> str | None:
     """The message for an error that a user can fix; None for a bug, which needs its traceback."""
     if isinstance(error, SensibertError):

@@ -31,7 +31,8 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", ["compress", "score", "mask", "evaluate", "predict", "bench", "export", "profile", "track", "show"]
+    "command",
+    ["compress", "score", "mask", "evaluate", "predict", "bench", "export", "profile", "grid", "track", "show"],
 )
 def test_every_command_has_help(command):
     result = run(command, "--help")

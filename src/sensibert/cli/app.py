@@ -79,6 +79,7 @@ def main(
     sensibert profile sst2   choose the experiment
     sensibert check          check params.yaml after an edit
     dvc repro                compute what is missing of it
+    sensibert grid           the same on many machines, with Ray
     sensibert track          bring its runs into MLflow
     sensibert show           see where the results are
     """  # noqa: D301 (a real backspace: it keeps the lines of a list apart)
