@@ -38,7 +38,8 @@ elif step == "tune":
     if os.environ.get("STAND_IN_FAILS") == f"{budget}-{seed}":
         sys.exit("error: it cannot be tuned")
     wait()
-    write(f"data/tiny/models/{budget}-{seed}", Path(f"data/tiny/scores/{seed}").read_text() + budget)
+    host = os.environ.get("STAND_IN_HOST", "")
+    write(f"data/tiny/models/{budget}-{seed}", Path(f"data/tiny/scores/{seed}").read_text() + budget + host)
     write(f"data/tiny/provenance/{budget}-{seed}.json", str(time.time_ns()))
 elif step == "compare":
     models = sorted(Path("data/tiny/models").iterdir())

@@ -98,15 +98,16 @@ def compute(
         log.unlink(missing_ok=True)
         entry: Entry | None = None
         problem: str | None = None
+        said: list[str] = []
         try:
             if not has_commit(clone, pinned.commit):
                 unpack(clone, pinned.commit, pack())
             check_out(clone, pinned)
-            with _output_to(log), _environment(clone, threads):
+            with _output_to(log), _environment(clone, threads), _hearing(said):
                 entry = _reproduce(order, clone, _config(clone, cache), cache.remote)
         except Exception as error:  # DVC's errors, those of a remote, a full disk: the head tells the user
             problem = f"{error.__cause__ or error}\n{_tail(log)}".rstrip()
-        ran = log.is_file() and f"Running stage '{order.stage}'" in log.read_text(errors="replace")
+        ran = any(message.startswith(f"Running stage '{order.stage}'") for message in said)
     return Report(order.stage, host, time.monotonic() - started, entry, ran, problem)
 
 
@@ -182,12 +183,9 @@ def _environment(clone: Path, threads: int) -> Iterator[None]:
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Within the block this process and what it starts print to a file, and DVC says what it does."""
+    """Within the block this process and what it starts print to a file."""
     kept = [os.dup(1), os.dup(2)]
-    logger = logging.getLogger("dvc")
     with log.open("w", encoding="utf-8") as file:
-        level = logger.level
-        logger.setLevel(logging.INFO)
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:
@@ -196,7 +194,21 @@ def _output_to(log: Path) -> Iterator[None]:
             for stream, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, stream)
                 os.close(original)
-            logger.setLevel(level)
+
+
+@contextmanager
+def _hearing(said: list[str]) -> Iterator[None]:
+    """Collect what DVC says within the block: whether it ran a command is known from nothing else."""
+    logger = logging.getLogger("dvc")
+    handler, level = logging.Handler(), logger.level
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _tail(log: Path) -> str:

@@ -42,7 +42,7 @@ def alone(root: Path) -> Iterator[None]:
 
 @contextmanager
 def opened(root: Path) -> Iterator[Any]:
-    """DVC's view of the work tree as it is now, locked.
+    """DVC's view of the work tree as it is now, locked; DVC takes names of stages as from the current folder.
 
     Raises:
         GridError: DVC cannot read it, or another command of DVC is at work.
