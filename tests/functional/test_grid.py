@@ -13,7 +13,7 @@ import pytest
 import stand_ins
 from sensibert.grid.clones import Order, compute
 from sensibert.grid.pinned import pin, snapshot
-from sensibert.grid.workspace import adopt, lock_for, outdated, read_stages, shared_cache
+from sensibert.grid.workspace import adopt, fetch_back, lock_for, outdated, read_stages, shared_cache
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is missing: pip install 'sensibert[ray]'")
 
@@ -132,5 +132,8 @@ def test_a_cell_that_fails_or_a_cache_that_is_not_there_is_reported(head, tmp_pa
 
 def test_what_is_only_missing_comes_back_from_the_cache(head):
     shutil.rmtree(head / "data")
-    assert outdated(head, ["download", "score@0"]) == []
+    missing = ["download", "score@0"]
+    assert outdated(head, missing) == missing
+    assert fetch_back(head, [*missing, "tune@0.5-0"]) == ["tune@0.5-0"]
     assert (head / "data/tiny/scores/0").is_file()
+    assert outdated(head, missing) == []

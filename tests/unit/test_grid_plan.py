@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensibert.errors import GridError
+from sensibert.cli.grid import _check_backbone
+from sensibert.errors import GridError, ParamsError
 from sensibert.grid.clones import Report
 from sensibert.grid.lock import adopted, differing, is_measured, restricted, same_inputs
 from sensibert.grid.pinned import Pinned, check_out, git, has_commit, pin, snapshot, unpack
@@ -194,3 +195,12 @@ def test_the_commands_in_a_clone_are_ended_and_no_others(tmp_path):
         assert reap(tmp_path / "one") == 1
         assert mine.poll() is not None
         assert other.poll() is None
+
+
+def test_a_backbone_in_a_relative_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    _check_backbone("minilm-l6")
+    _check_backbone(str(tmp_path / "bert"))
+    with pytest.raises(ParamsError, match="bert is relative"):
+        _check_backbone("bert")

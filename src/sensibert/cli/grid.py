@@ -73,7 +73,7 @@ def grid(
     from sensibert.grid.run import Wanted, list_levels, run_grid
 
     require_ray()
-    load_params()
+    _check_backbone(load_params().model.backbone)
     root = Path.cwd()
     wanted = Wanted(address, cells, Share(cpus, gpus, retries, workers), remote, scratch and scratch.absolute())
     if dry:
@@ -95,3 +95,15 @@ def grid(
     if outcome.failed:
         typer.echo(f"error: {len(outcome.failed)} stages failed: {', '.join(outcome.failed)}", err=True)
         raise typer.Exit(1)
+
+
+def _check_backbone(backbone: str) -> None:
+    """Refuse a folder that the clones would look for in themselves, or then on the hub.
+
+    Raises:
+        ParamsError: it is relative.
+    """
+    from sensibert.errors import ParamsError
+
+    if Path(backbone).is_dir() and not Path(backbone).is_absolute():
+        raise ParamsError(f"model.backbone: {backbone} is relative; name a folder that every host has by its full path")

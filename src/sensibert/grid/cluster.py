@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class Cluster:
 
     def compute(
         self, orders: Sequence[Order], pinned: Pinned, cache: Cache, scratch: Path, share: Share, pack: Any
-    ) -> Iterator[Report | None]:
+    ) -> Generator[Report | None, None, None]:
         """Compute cells; gives their reports as they come, and None now and then while none comes.
 
         Ending the iteration early, by Ctrl-C or otherwise, ends the cells that are at work.
@@ -163,8 +163,10 @@ class Cluster:
     def _report(self, reference: Any, stage: str) -> Report:
         try:
             return self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:  # lost too often, or no code of ours there
-            return Report(stage, "?", 0.0, None, False, f"Ray: {_first_line(error)}")
+        except self._ray.exceptions.RayTaskError as error:  # a host without this package, or without a place to write
+            return Report(stage, "a host", 0.0, None, False, str(error).strip().splitlines()[-1])
+        except self._ray.exceptions.RayError as error:  # lost too often
+            return Report(stage, "a host", 0.0, None, False, f"Ray: {_first_line(error)}")
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]

@@ -16,7 +16,17 @@ from sensibert.grid.cluster import Cluster, Share, connected, require_ray
 from sensibert.grid.pinned import Pinned, pin, snapshot
 from sensibert.grid.plan import Stage, blocked, levels, select
 from sensibert.grid.progress import shown
-from sensibert.grid.workspace import adopt, alone, lock_for, outdated, push, read_stages, run_here, shared_cache
+from sensibert.grid.workspace import (
+    adopt,
+    alone,
+    fetch_back,
+    lock_for,
+    outdated,
+    push,
+    read_stages,
+    run_here,
+    shared_cache,
+)
 
 Say = Callable[[str], None]
 
@@ -92,29 +102,25 @@ def run_grid(wanted: Wanted, root: Path, say: Say) -> Outcome:
         return run.outcome
 
 
+@dataclass
 class _Run:
     """One run: what it is about, the cluster once it is needed, and what came of it so far."""
 
-    def __init__(
-        self,
-        root: Path,
-        wanted: Wanted,
-        stages: Mapping[str, Stage],
-        pinned: Pinned,
-        cache: Cache,
-        say: Say,
-        stack: ExitStack,
-    ) -> None:
-        self.root, self.wanted, self.stages = root, wanted, stages
-        self.pinned, self.cache, self.say = pinned, cache, say
-        self.outcome = Outcome()
-        self._stack = stack
+    root: Path
+    wanted: Wanted
+    stages: Mapping[str, Stage]
+    pinned: Pinned
+    cache: Cache
+    say: Say
+    stack: ExitStack
+    """It ends the cluster."""
+    outcome: Outcome = field(default_factory=Outcome)
 
     @cached_property
     def workers(self) -> Cluster:
         """The cluster; a grid that is up to date starts none."""
         started = time.monotonic()
-        cluster = self._stack.enter_context(connected(self.wanted.address))
+        cluster = self.stack.enter_context(connected(self.wanted.address))
         self.say(f"Ray       {cluster.describe()}, after {time.monotonic() - started:.1f} s")
         return cluster
 
@@ -133,6 +139,7 @@ class _Run:
         skipped = blocked(self.stages, names, self.outcome.lost)
         self.outcome.skipped += sorted(skipped)
         changed = outdated(self.root, [name for name in names if name not in skipped])
+        changed = fetch_back(self.root, changed) if changed else []
         if away := [name for name in changed if self.stages[name].travels]:
             self._compute(away, title)
         for name in changed:
@@ -156,7 +163,7 @@ class _Run:
                     if report is not None:
                         reports.append(report)
         finally:  # also what was finished when the user ended it
-            coming.close()  # type: ignore[attr-defined]
+            coming.close()
             self._adopt(reports)
 
     def _order(self, name: str, lock: Mapping[str, Any]) -> Order:

@@ -88,19 +88,27 @@ def _travels(stage: Any, upstream: Sequence[Any]) -> bool:
 
 
 def outdated(root: Path, names: Sequence[str]) -> list[str]:
-    """The stages that DVC would repeat now; what only has to come back from the cache comes back.
+    """The stages that DVC finds changed now; those that need them are not looked at."""
+    with opened(root) as repo:
+        stages = _by_name(repo)
+        return [name for name in names if stages[name].changed()]
 
-    Call it when everything that they need is up to date.
+
+def fetch_back(root: Path, names: Sequence[str]) -> list[str]:
+    """Bring files back from the cache that are only missing; gives the outdated stages that are left.
+
+    Args:
+        root: The repository root.
+        names: Outdated stages, everything that they need being up to date.
     """
     with opened(root) as repo:
         stages = _by_name(repo)
-        changed = [name for name in names if stages[name].changed()]
-        lost = [name for name in changed if _is_only_lost(stages[name])]
+        lost = [name for name in names if _is_only_lost(stages[name])]
         if lost:
             repo.checkout(targets=lost, force=True, allow_missing=True)
             stages = _by_name(repo)
         back = {name for name in lost if not stages[name].changed()}
-    return [name for name in changed if name not in back]
+    return [name for name in names if name not in back]
 
 
 def _by_name(repo: Any) -> dict[str, Any]:
