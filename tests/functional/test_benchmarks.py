@@ -72,7 +72,7 @@ def test_a_score_file_that_is_missing_is_named(measured):
         measured("arithmetic", "--scores", "nowhere.safetensors")
 
 
-@pytest.mark.parametrize("name", ["step", "inference", "arithmetic", "epoch"])
+@pytest.mark.parametrize("name", ["step", "inference", "arithmetic", "epoch", "grid"])
 def test_help(name, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT)
     with pytest.raises(SystemExit, match="0"):
