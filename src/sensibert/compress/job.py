@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -255,9 +256,17 @@ class Job:
         # The trials are not cut from the dense model itself: that one has seen the rows which judge them.
         tried = self.work / _BEST_TRIAL
         start = load_model(tried) if tried.exists() else dense.model
-        rate = self._rate("slim", lambda trial: self._taught(trial, mask, start)).learning_rate
+        cut: list[PreTrainedModel] = []  # once for all trials: the repair may take as long as one of them
+
+        def trial(training: _Training) -> Trained:
+            if not cut:
+                cut.append(self._cut(training, mask, start))
+            return self._taught(training, copy.deepcopy(cut[0]), start)
+
+        rate = self._rate("slim", trial).learning_rate
         self.say(f"fine-tune: the slim model, cut from the dense one and taught by it, at a peak rate of {rate:g}")
-        trained = self._taught(self._real("slim", rate), mask, dense.model)
+        training = self._real("slim", rate)
+        trained = self._taught(training, self._cut(training, mask, dense.model), dense.model)
         before = dense.history.log[-1].epoch if dense.history.log else 0  # the dense model may be as it was given
         passes, stored = passes_of(mask) + round(before, 4), count(trained.model)
         return trained.model, replace(trained.training.history, stored_parameters=stored, extra_passes=passes)
@@ -274,14 +283,20 @@ class Job:
             checkpoints=training.checkpoints,
         )
 
-    def _taught(self, training: _Training, mask: Mask, dense: PreTrainedModel) -> Trained:
-        tokenizer, seed = self.subject.tokenizer, self.recipe.seed
-        settings = RecipeParams(learning_rate=training.rate)
-        teacher = dense.to(best_device()).eval()  # type: ignore[arg-type]
+    def _cut(self, training: _Training, mask: Mask, dense: PreTrainedModel) -> PreTrainedModel:
+        """The dense model without what the mask drops, repaired."""
+        settings, teacher = RecipeParams(learning_rate=training.rate), dense.to(best_device()).eval()  # type: ignore[arg-type]
         model = slim(teacher, mask)
-        repaired(teacher, model, draw(training.examples, settings.repair_samples, seed), tokenizer)
-        given = model, teacher, training.examples, tokenizer, training.settings, settings
-        return taught(*given, seed=seed, checkpoints=training.checkpoints)
+        repaired(
+            teacher, model, draw(training.examples, settings.repair_samples, self.recipe.seed), self.subject.tokenizer
+        )
+        return model
+
+    def _taught(self, training: _Training, model: PreTrainedModel, dense: PreTrainedModel) -> Trained:
+        """A model that was cut, fine-tuned with the dense one as its teacher."""
+        settings, teacher = RecipeParams(learning_rate=training.rate), dense.to(best_device()).eval()  # type: ignore[arg-type]
+        given = model, teacher, training.examples, self.subject.tokenizer, training.settings, settings
+        return taught(*given, seed=self.recipe.seed, checkpoints=training.checkpoints)
 
     def _real(self, name: str, rate: float) -> _Training:
         """The training of the model that the user gets, or that it is compared with."""
