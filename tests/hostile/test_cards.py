@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from sensibert.io import read_record
 from sensibert.report.card import write_card
-from sensibert.report.evidence import Evidence
+from sensibert.report.evidence import Evidence, Origin
 from sensibert.report.markdown import LONGEST, code, visible
 
 
@@ -34,7 +34,8 @@ def folder(tmp_path_factory):
 
 def named(evidence, labels=("bad", "good"), backbone="tiny-bert", task="rows"):
     recipe = {**evidence.recipe, "model": {**evidence.recipe["model"], "backbone": backbone}}
-    return replace(evidence, recipe=recipe, task={**evidence.task, "labels": list(labels), "name": task})
+    about = {**evidence.task, "labels": list(labels), "name": task}
+    return replace(evidence, recipe=recipe, task=about, origin=Origin(base_model=backbone, license="mit"))
 
 
 def card_of(evidence, folder):

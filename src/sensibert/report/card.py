@@ -91,7 +91,7 @@ def _metadata(evidence: Evidence) -> ModelCardData:
     ]
     return ModelCardData(
         model_name=f"{short_name(recipe['model']['backbone'])}, {recipe['budget']}{TIMES} {recipe['budget_kind']}",
-        base_model=origin.base_model,
+        base_model=origin.base_model and short_name(origin.base_model),
         license=origin.license,
         language=origin.languages or None,
         datasets=origin.dataset,
