@@ -6,6 +6,8 @@ Every test leaves a work tree that is up to date, so the order matters only for 
 import json
 import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -90,10 +92,12 @@ def tracked(tree):
 
 
 def client_of(tree):
+    """A client of the store as it is now: MLflow keeps a connection to each file, even to one that was deleted."""
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tree.root / 'mlflow.db'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    copy = Path(tempfile.mkdtemp(), "mlflow.db")
+    shutil.copyfile(tree.root / "mlflow.db", copy)
+    return MlflowClient(tracking_uri=f"sqlite:///{copy}", registry_uri=f"sqlite:///{copy}")
 
 
 def test_it_leaves_every_file(tree, first_lock):
