@@ -7,20 +7,27 @@ code is imported from its work tree, anew, and runs with the caller's arguments,
 what is not of this project is shared.
 """
 
+import gc
 import json
 import os
 import runpy
+import signal
 import socket
 import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
 
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
 LIBRARIES = (
     *("dvc.cli.parser", "dvc.parsing", "dvc.repo", "dvc.repo.reproduce", "dvc.repo.experiments.run"),
     *("datasets", "evaluate", "matplotlib.figure", "mlflow", "onnxruntime", "onnxruntime.quantization", "onnxscript"),
     *("optuna", "pandas", "pydantic", "scipy.stats", "sklearn.metrics", "torch", "torch.onnx", "transformers"),
-    *("transformers.models.bert.modeling_bert", "transformers.trainer"),
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("bert", "camembert", "deberta_v2", "distilbert")),
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("electra", "gpt2", "modernbert", "mpnet", "roberta")),
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("vit", "xlm_roberta")),
+    *("transformers.models.bert.tokenization_bert", "transformers.trainer"),
 )
 CLIENT = """#!{python} -SE
 import array, json, os, socket, sys
@@ -39,6 +46,8 @@ def serve(address: str, folder: str) -> None:
     """Load the libraries, write the commands, and answer calls until the process is killed."""
     for library in LIBRARIES:
         import_module(library)
+    get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns, once for each process
+    gc.freeze()  # a collection in a child would copy most of this process
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
@@ -47,22 +56,14 @@ def serve(address: str, folder: str) -> None:
             client.write_text(CLIENT.format(python=sys.executable, address=address))
             client.chmod(0o755)
         print("ready", flush=True)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a child
         while True:
             caller, _ = server.accept()
-            if os.fork() == 0 and os.fork() == 0:  # a grandchild: nobody has to wait for it
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 server.close()
                 answer(caller)
             caller.close()
-            reap()
-
-
-def reap() -> None:
-    """Forget the children that only made a grandchild."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
 
 
 def answer(caller: socket.socket) -> None:
