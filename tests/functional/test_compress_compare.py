@@ -64,10 +64,11 @@ def test_setfit_learns_classes_of_single_texts(pairs):
     labels = np.array([text.split()[0] in {"plot", "actor"} for text in texts]).astype(int)
     model, tokenizer = load_backbone("tiny-bert", TASKS["sst2"], 0, pooling="pooler"), load_tokenizer("tiny-bert")
     before = [weights.clone() for weights in model.parameters()]
-    assert setfit.suits(model, texts, labels)
+    assert setfit.suits(texts, labels)
+    assert setfit.knows(model)
     simple = setfit.fit(model, tokenizer, texts, labels, max_length=16, seed=0)
     assert (simple.answer(texts) == labels).mean() > 0.9
     assert simple.file_bytes > sum(4 * weights.numel() for weights in model.base_model.parameters())
     assert all((weights == old).all() for weights, old in zip(model.parameters(), before, strict=True))
-    assert not setfit.suits(model, [("a", "pair")], labels)
-    assert not setfit.suits(model, texts, labels.astype(float))
+    assert not setfit.suits([("a", "pair")], labels)
+    assert not setfit.suits(texts, labels.astype(float))

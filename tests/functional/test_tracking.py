@@ -3,11 +3,10 @@ import logging
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -677,21 +676,23 @@ def test_what_a_killed_sync_with_other_params_left_is_closed(three_cells, paths,
 def test_two_first_syncs_at_once_make_no_duplicates(three_cells, tmp_path):
     paths = Paths("tiny", tmp_path)
     make_artifacts(paths, three_cells)
-    params_file = tmp_path / "params.yaml"
-    params_file.write_text(json.dumps(three_cells.model_dump(mode="json")))
-    code = (
-        "import sys; from pathlib import Path; from sensibert.config.paths import Paths;"
-        "from sensibert.config.params import load_params; from sensibert.experiment.tracking.sync import sync;"
-        "print(sync(load_params(sys.argv[1]), Paths('tiny', Path(sys.argv[2]))).created)"
-    )
-    command = [sys.executable, "-c", code, str(params_file), str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert sorted(int(stdout) for stdout, _ in outputs) == [0, len(three_cells.cells())]
-    assert [stderr for _, stderr in outputs] == ["", ""], "no migration noise"
+    logs = [tmp_path / f"{number}.log" for number in range(2)]
+    processes = [get_context("fork").Process(target=logged_sync, args=(three_cells, paths, log)) for log in logs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(log.read_text() for log in logs) == ["0", f"{len(three_cells.cells())}"], "no migration noise"
     cells, parents = runs_of(paths)
     assert (len(cells), len(parents)) == (len(three_cells.cells()), 1)
+
+
+def logged_sync(params, paths, log):
+    """Sync in a process of its own; all that it prints, and how many runs it made, go to a file."""
+    with log.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        print(sync(params, paths).created, end="", flush=True)
 
 
 def test_a_whole_grid_takes_seconds(params, paths):

@@ -67,29 +67,40 @@ def test_evaluate_says_on_how_many_rows(here):
     assert result.stdout.splitlines()[0].split() == ["rows", "80"]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "export"])
-def test_rows_that_cannot_be_used_are_counted(here, command):
+UNUSABLE = "a text,\nanother,\n,good\n"
+SAID_OF_THEM = "data: 1 rows left out: missing text\ndata: 2 rows left out: missing label\n"
+
+
+def test_rows_that_cannot_be_used_are_counted(here):
     with (here / "rows.csv").open("a") as file:
-        file.write("a text,\nanother,\n,good\n")
-    result = run(*getattr(COMMANDS, command), "--out", "result")
+        file.write(UNUSABLE)
+    result = run(*COMMANDS.evaluate, "--out", "result")
     assert result.exit_code == 0, result.output
-    assert "data: 1 rows left out: missing text\ndata: 2 rows left out: missing label\n" in result.stdout
-    if command == "evaluate":
-        assert json.loads((here / "result" / "metrics.json").read_text())["rows"] == 80
+    assert SAID_OF_THEM in result.stdout
+    assert json.loads((here / "result" / "metrics.json").read_text())["rows"] == 80
 
 
 @pytest.fixture(scope="module")
 def exported(originals, tmp_path_factory):
+    """The folder of an export that was checked on rows of which some cannot be used, and what the command said."""
     folder = tmp_path_factory.mktemp("exported")
-    data = ["--data", originals / "rows.csv", "--text", "text", "--label", "label", "--max-length", "32"]
+    rows = folder / "rows.csv"
+    rows.write_text((originals / "rows.csv").read_text() + UNUSABLE)
+    data = ["--data", rows, "--text", "text", "--label", "label", "--max-length", "32"]
     result = run("export", originals / "model", *data, "--out", folder / "onnx")
     assert result.exit_code == 0, result.output
-    return folder / "onnx"
+    return folder / "onnx", result.stdout
+
+
+def test_rows_that_cannot_be_used_are_counted_by_an_export(exported):
+    _, said = exported
+    assert SAID_OF_THEM in said
 
 
 @pytest.fixture
 def onnx(here, exported):
-    return shutil.copytree(exported, here / "onnx")
+    folder, _ = exported
+    return shutil.copytree(folder, here / "onnx")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compress", "score", "export"])

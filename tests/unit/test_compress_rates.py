@@ -12,7 +12,6 @@ from sensibert.compress.rates import (
     choose_rate,
     peak,
     short,
-    steps_of,
     trial_length,
     usual_rate,
 )
@@ -63,12 +62,12 @@ def test_real_numbers_are_carved_over_their_whole_range():
 
 @pytest.mark.parametrize(("count", "steps"), [(50, TRIAL_STEPS), (1_000, TRIAL_STEPS), (60_000, TRIAL_STEPS)])
 def test_a_trial_is_short(count, steps):
-    assert steps_of(short(TRAINING, count), count) == steps
+    assert short(TRAINING, count).steps_for(count) == steps
 
 
 def test_a_trial_is_no_longer_than_the_training():
     brief = TrainingParams(epochs=1, batch_size=32, min_steps=0)
-    assert steps_of(short(brief, 320), 320) == steps_of(brief, 320) == 10
+    assert short(brief, 320).steps_for(320) == brief.steps_for(320) == 10
 
 
 def test_the_usual_rate_falls_with_the_root_of_the_steps():

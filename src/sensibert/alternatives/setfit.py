@@ -6,12 +6,8 @@ the extra `setfit`.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,16 +17,21 @@ from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.alternatives.base import Simple, Text, stored_bytes
+from sensibert.compute.quiet import quiet
 
 _STEPS, _BATCH_SIZE = 100, 32
 _MOST_TEXTS = 1024
 """Texts that pairs are made of: there are as many pairs as the square of this, and the method is for few texts."""
 
 
-def suits(model: PreTrainedModel, texts: Sequence[Text], labels: np.ndarray) -> bool:
-    """Whether it can be fitted: it is installed, and knows stock encoders and classes of single texts alone."""
-    is_stock = type(model).__module__.startswith("transformers.")
-    return find_spec("setfit") is not None and is_stock and labels.dtype.kind != "f" and isinstance(texts[0], str)
+def suits(texts: Sequence[Text], labels: np.ndarray) -> bool:
+    """Whether it can be fitted: it is installed, and knows classes of single texts alone."""
+    return find_spec("setfit") is not None and labels.dtype.kind != "f" and isinstance(texts[0], str)
+
+
+def knows(model: PreTrainedModel) -> bool:
+    """Whether it can read the backbone: one with the code of Transformers."""
+    return type(model).__module__.startswith("transformers.")
 
 
 def fit(
@@ -55,7 +56,7 @@ def fit(
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from setfit import SetFitModel, Trainer, TrainingArguments
 
-    with TemporaryDirectory() as scratch, _quiet():
+    with TemporaryDirectory() as scratch, quiet():
         folder = Path(scratch, "encoder")
         body: PreTrainedModel = model.base_model  # type: ignore[assignment]
         body.save_pretrained(folder)
@@ -84,16 +85,3 @@ def fit(
 
     size = weights + stored_bytes(found.model_head)
     return Simple("SetFit", answer, size, "setfit, sentence-transformers, torch")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within the block, the libraries print and log no notes."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

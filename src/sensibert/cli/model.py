@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sensibert.cli.app import SeveralValues, app
+from sensibert.config.defaults import SCORED_TEXTS
 from sensibert.errors import MaskError, ParamsError, PlaceError
 from sensibert.io import mark, marked
 from sensibert.places import check_output, making, mark_of
@@ -211,7 +212,7 @@ def compress(
     ] = "searched",
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
-    score_texts: ScoreTexts = 2048,
+    score_texts: ScoreTexts = SCORED_TEXTS,
     pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
@@ -323,7 +324,7 @@ def score_command(
     batch_size: BatchSize = 32,
     max_length: MaxLength = 128,
     max_train: MaxTrain = None,
-    score_texts: ScoreTexts = 2048,
+    score_texts: ScoreTexts = SCORED_TEXTS,
     pooling: Pooled = "auto",
     regression: Regression = None,
     precision: Precision = "auto",
@@ -608,21 +609,23 @@ def export(
         _say_dropped(dropped)
         texts, examples = texts_of(rows), encode(rows, tokenizer, length)
     if to == "onnx":
-        from sensibert.deploy.onnx.export import export_onnx
+        from sensibert.deploy.onnx.export import export_onnx, why_int8_is_slow
 
         more: dict[str, Any] = {"texts": texts, "int8": int8, "tolerance": tolerance}
         report = export_onnx(model, examples, tokenizer, out, max_length=length, task=task, **more)
-        found, expected = [report.onnx, report.int8], report.pytorch_metrics
+        found, expected = [report.onnx], report.pytorch_metrics
+        found += [report.int8] if report.int8 else []
+        warning = why_int8_is_slow() if int8 else None
     else:
         from sensibert.deploy.half import export_half
 
         half, expected = export_half(model, examples, tokenizer, out, number_format=to, task=task)
-        found = [half]
-    for fidelity in filter(None, found):
+        found, warning = [half], None
+    for fidelity in found:
         typer.echo(_fidelity(fidelity, expected))
     typer.echo(f"checked on {len(examples):,} texts; the export is in {out}")
-    if int8 and (reason := _why_int8_is_slow()):
-        typer.echo(f"warning: {reason}", err=True)
+    if warning:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _read(
@@ -717,12 +720,6 @@ def _sample_sentences() -> list[str]:
     from sensibert.sources.pydocs import locate, parse
 
     return [sentence.text for sentence in parse("torch", locate("torch") / "nn")][:500]
-
-
-def _why_int8_is_slow() -> str | None:
-    from sensibert.deploy.onnx.export import why_int8_is_slow
-
-    return why_int8_is_slow()
 
 
 def _fidelity(found: Fidelity, expected: dict[str, float] | None) -> str:

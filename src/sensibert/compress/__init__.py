@@ -16,12 +16,11 @@ from sensibert.compress.flow import (
 from sensibert.compress.identity import run_of
 from sensibert.compress.limits import BUDGETS, Limits
 from sensibert.compress.made import EVIDENCE, evidence_of
-from sensibert.compress.recipe import SCORED_TEXTS, Recipe, scoring_of
+from sensibert.compress.recipe import Recipe, scoring_of
 
 __all__ = [
     "BUDGETS",
     "EVIDENCE",
-    "SCORED_TEXTS",
     "Limits",
     "Recipe",
     "compress_model",

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from sensibert.alternatives import frozen, setfit, static, words
 from sensibert.alternatives.base import Answer, Simple, Text
@@ -127,14 +128,19 @@ def _simple(job: Job) -> Iterator[tuple[Simple, float]]:
         lambda: frozen.fit(backbone, tokenizer, texts, labels, length),
         lambda: static.fit(backbone, tokenizer, texts, labels),
     ]
-    trust = subject.trust_remote_code
-    stock = load_backbone(subject.settings.backbone, subject.task, seed, pooling="pooler", trust_remote_code=trust)
-    if setfit.suits(stock, texts, labels):
+    if setfit.suits(texts, labels) and setfit.knows(stock := _stock_backbone(job)):
         fits.append(lambda: setfit.fit(stock, tokenizer, texts, labels, length, seed))
     for fit in fits:
         start = perf_counter()
         fitted = fit()
         yield fitted, perf_counter() - start
+
+
+def _stock_backbone(job: Job) -> PreTrainedModel:
+    """The backbone without the pooling of this package."""
+    subject, trust = job.subject, job.subject.trust_remote_code
+    backbone, seed = subject.settings.backbone, job.recipe.seed
+    return load_backbone(backbone, subject.task, seed, pooling="pooler", trust_remote_code=trust)
 
 
 def _of_simple(found: tuple[Simple, float]) -> Contender:

@@ -6,7 +6,7 @@ import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.compress.rates import Carved, carve, choose_rate, short, steps_of, trial_length
+from sensibert.compress.rates import Carved, carve, choose_rate, short, trial_length
 from sensibert.compress.recipe import Recipe, scoring_of
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import Cell
@@ -47,6 +47,8 @@ HISTORY = "training.json"
 """File beside a saved model that says how it was trained."""
 
 _BEST_TRIAL = "dense-trial"
+
+_RECIPE = RecipeParams(learning_rate="searched")
 
 Say = Callable[[str], None]
 
@@ -255,18 +257,20 @@ class Job:
         """The slim model of the recipe: cut from the dense one, repaired, and fine-tuned with it as the teacher."""
         # The trials are not cut from the dense model itself: that one has seen the rows which judge them.
         tried = self.work / _BEST_TRIAL
-        start = load_model(tried) if tried.exists() else dense.model
-        cut: list[PreTrainedModel] = []  # once for all trials: the repair may take as long as one of them
+        start = _teacher(load_model(tried) if tried.exists() else dense.model)
+
+        @cache  # the repair may take as long as a trial
+        def cut_for_trials() -> PreTrainedModel:
+            assert self._carved is not None
+            return self._cut(start, mask, self._carved.train)
 
         def trial(training: _Training) -> Trained:
-            if not cut:
-                cut.append(self._cut(training, mask, start))
-            return self._taught(training, copy.deepcopy(cut[0]), start)
+            return self._taught(training, copy.deepcopy(cut_for_trials()), start)
 
         rate = self._rate("slim", trial).learning_rate
         self.say(f"fine-tune: the slim model, cut from the dense one and taught by it, at a peak rate of {rate:g}")
-        training = self._real("slim", rate)
-        trained = self._taught(training, self._cut(training, mask, dense.model), dense.model)
+        training, teacher = self._real("slim", rate), _teacher(dense.model)
+        trained = self._taught(training, self._cut(teacher, mask, training.examples), teacher)
         before = dense.history.log[-1].epoch if dense.history.log else 0  # the dense model may be as it was given
         passes, stored = passes_of(mask) + round(before, 4), count(trained.model)
         return trained.model, replace(trained.training.history, stored_parameters=stored, extra_passes=passes)
@@ -283,18 +287,16 @@ class Job:
             checkpoints=training.checkpoints,
         )
 
-    def _cut(self, training: _Training, mask: Mask, dense: PreTrainedModel) -> PreTrainedModel:
+    def _cut(self, teacher: PreTrainedModel, mask: Mask, examples: list[Example]) -> PreTrainedModel:
         """The dense model without what the mask drops, repaired."""
-        settings, teacher = RecipeParams(learning_rate=training.rate), dense.to(best_device()).eval()  # type: ignore[arg-type]
         model = slim(teacher, mask)
-        repaired(
-            teacher, model, draw(training.examples, settings.repair_samples, self.recipe.seed), self.subject.tokenizer
-        )
+        drawn = draw(examples, _RECIPE.repair_samples, self.recipe.seed)
+        repaired(teacher, model, drawn, self.subject.tokenizer)
         return model
 
-    def _taught(self, training: _Training, model: PreTrainedModel, dense: PreTrainedModel) -> Trained:
+    def _taught(self, training: _Training, model: PreTrainedModel, teacher: PreTrainedModel) -> Trained:
         """A model that was cut, fine-tuned with the dense one as its teacher."""
-        settings, teacher = RecipeParams(learning_rate=training.rate), dense.to(best_device()).eval()  # type: ignore[arg-type]
+        settings = _RECIPE.at(training.rate)
         given = model, teacher, training.examples, self.subject.tokenizer, training.settings, settings
         return taught(*given, seed=self.recipe.seed, checkpoints=training.checkpoints)
 
@@ -322,7 +324,7 @@ class Job:
     def _searched(self, name: str, train: Callable[[_Training], Trained]) -> ChosenRate:
         settings, given, subject = self.recipe.training, self.recipe.learning_rate, self.subject
         if given != "searched":
-            return ChosenRate(given, steps_of(settings, len(subject.train)), 0, 0, [])
+            return ChosenRate(given, settings.steps_for(len(subject.train)), 0, 0, [])
         if (carved := self._carved) is not None:
             self.say(f"rate: trials of the {name} model, judged by {len(carved.dev):,} of the training rows")
 
@@ -356,6 +358,10 @@ class Job:
 def paid_elsewhere(mask: Mask) -> Mask:
     """The mask, marked as one whose scores took no pass in this run."""
     return replace(mask, origin=replace(mask.origin, scoring_passes=0)) if mask.origin else mask
+
+
+def _teacher(model: PreTrainedModel) -> PreTrainedModel:
+    return model.to(best_device()).eval()  # type: ignore[arg-type]
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, history: History) -> None:

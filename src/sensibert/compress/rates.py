@@ -84,10 +84,10 @@ def choose_rate(
     Raises:
         DataError: every rate diverged.
     """
-    steps = steps_of(training, examples)
+    steps = training.steps_for(examples)
     if carved is None:
         return ChosenRate(_rounded(usual_rate(steps)), steps, 0, 0, [])
-    trial_steps = steps_of(short(training, len(carved.train)), len(carved.train))
+    trial_steps = short(training, len(carved.train)).steps_for(len(carved.train))
     usual = usual_rate(trial_steps)
 
     def tried(rate: float, _: int) -> float:
@@ -119,8 +119,3 @@ def peak(curve: RateCurve) -> float:
 def _rounded(rate: float) -> float:
     """A rate that people read: two digits are more than the trials can tell."""
     return float(f"{rate:.2g}")
-
-
-def steps_of(training: TrainingParams, examples: int) -> int:
-    """Optimizer steps of a training on so many examples."""
-    return math.ceil(training.epochs_for(examples) * math.ceil(examples / training.batch_size))

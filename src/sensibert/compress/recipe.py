@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sensibert.config.defaults import SCORED_TEXTS
 from sensibert.config.method_settings import Rate
 from sensibert.config.section import Section
 from sensibert.config.settings import (
@@ -17,9 +18,6 @@ from sensibert.config.settings import (
     Seed,
     TrainingParams,
 )
-
-SCORED_TEXTS = 2048
-"""Training texts that the pass sees: more of them move the mask less than another seed does (docs/importance.md)."""
 
 
 def scoring_of(settings: ScoringParams, rows: int) -> ScoringParams:

@@ -158,6 +158,10 @@ class TrainingParams(Section):
         """The epochs over so many training examples."""
         return max(self.epochs, self.min_steps / math.ceil(examples / self.batch_size))
 
+    def steps_for(self, examples: int) -> int:
+        """The optimizer steps over so many training examples, as the Trainer counts them."""
+        return math.ceil(self.epochs_for(examples) * math.ceil(examples / self.batch_size))
+
     def part(self, parts: int) -> TrainingParams:
         """The settings of one of several runs that share the epochs and the steps."""
         shared = {"epochs": self.epochs / parts, "min_steps": math.ceil(self.min_steps / parts)}

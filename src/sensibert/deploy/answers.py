@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device
-from sensibert.data.encoding import encode_texts, evaluation_batches
+from sensibert.data.encoding import encode_texts
 from sensibert.deploy.rows import Row
 from sensibert.errors import BackboneError, DataError, DivergedError
+from sensibert.evaluation.evaluate import predict
 from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
 from sensibert.places import mark_of
 
@@ -123,14 +123,7 @@ def usual_length(folder: Path, of_tokenizer: int) -> int:
 def _torch_logits(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], length: int, batch_size: int
 ) -> np.ndarray:
-    examples = encode_texts(texts, tokenizer, length)
-    logits = np.empty((len(examples), model.config.num_labels), dtype=np.float32)  # type: ignore[type-var]
-    model.eval()
-    with torch.inference_mode():
-        for rows, batch in evaluation_batches(examples, tokenizer, batch_size):
-            inputs = {name: values.to(model.device) for name, values in batch.items()}
-            logits[rows] = model(**inputs).logits.float().cpu().numpy()
-    return logits
+    return predict(model, encode_texts(texts, tokenizer, length), tokenizer, batch_size, with_bar=False)
 
 
 def _exported(folder: Path, file: str, batch_size: int, threads: int | None) -> Answerer:

@@ -61,12 +61,17 @@ def metrics_of(task: Task, logits: np.ndarray, examples: list[Example]) -> dict[
 
 
 def predict(
-    model: PreTrainedModel, examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int = 64
+    model: PreTrainedModel,
+    examples: list[Example],
+    tokenizer: PreTrainedTokenizerBase | None,
+    batch_size: int = 64,
+    *,
+    with_bar: bool = True,
 ) -> np.ndarray:
     """The logits of a model in fp32, [examples, classes], in the order of the examples."""
     model.eval()
     logits = np.empty((len(examples), model.config.num_labels), dtype=np.float32)  # type: ignore[type-var]
-    progress = tqdm(total=len(examples), desc="evaluating", unit="text", mininterval=1)
+    progress = tqdm(total=len(examples), desc="evaluating", unit="text", mininterval=1, disable=not with_bar)
     with torch.inference_mode(), progress:
         for rows, batch in evaluation_batches(examples, tokenizer, batch_size):
             inputs = {name: values.to(model.device) for name, values in batch.items() if name != "labels"}

@@ -44,7 +44,7 @@ def prune(context: PruningContext) -> Pruned:
     settings, training = context.settings, context.training
     assert isinstance(settings, GradualParams)
     epochs = training.epochs_for(len(context.examples))
-    steps = math.ceil(len(context.examples) / training.batch_size * epochs)
+    steps = training.steps_for(len(context.examples))
     shrinking = min(steps - 1, max(settings.cuts, round(settings.shrinking * steps)))
     folder = context.scratch / "shrunk"
     if not folder.exists():

@@ -256,14 +256,12 @@ def _unwrapped(model: PreTrainedModel) -> dict[str, Any]:
 def _arguments(
     settings: TrainingParams, learning_rate: float, seed: int, precision: Precision, checkpoints: Path, examples: int
 ) -> TrainingArguments:
-    epochs = settings.epochs_for(examples)
-    steps = int(math.ceil(examples / settings.batch_size) * epochs)
-    log_every = max(1, steps // LOGS_PER_RUN)
+    log_every = max(1, settings.steps_for(examples) // LOGS_PER_RUN)
     # A point of the curve is the mean loss since the last one: a checkpoint between two points would split it.
     save_every = -(-settings.checkpoint_steps // log_every) * log_every
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=epochs,
+        num_train_epochs=settings.epochs_for(examples),
         per_device_train_batch_size=settings.batch_size,
         learning_rate=learning_rate,
         weight_decay=settings.weight_decay,

@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import copy
 import errno
-import logging
 import math
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +35,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sensibert.compute.quiet import quiet
 from sensibert.data.encoding import Example, evaluation_batches
 from sensibert.data.tasks import Task
 from sensibert.deploy.fidelity import Fidelity, fidelity_of, labelled_metrics
@@ -161,7 +160,7 @@ def to_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], file: Path) ->
     if size > _LARGEST_FILE:
         raise ExportError(f"{size:,} bytes of weights do not fit one ONNX file, which holds 2 GiB")
     wrapped = _Logits(copy.deepcopy(model).cpu().float()).eval()
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             wrapped,
             kwargs={"inputs": dict(inputs)},
@@ -196,7 +195,7 @@ def to_int8(source: Path, file: Path) -> None:
     a scale per tensor twice the error, and leaving the embeddings in fp32 three times the size for 10 % less error.
     """
     try:
-        with _quiet():
+        with quiet():
             quantize_dynamic(
                 source,
                 file,
@@ -343,19 +342,6 @@ def _settings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_le
         "max_length": max_length,
         "problem_type": model.config.problem_type or ("regression" if classes == 1 else "single_label_classification"),
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within the block, the exporter and the quantizer print no hints."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextmanager
