@@ -20,6 +20,7 @@ from sensibert.report.gather import (
     gather_provenance,
     gather_rates,
     gather_searches,
+    gather_simple,
     gather_transfers,
 )
 from sensibert.report.heat_maps import write_kept_dimensions
@@ -28,7 +29,7 @@ from sensibert.report.plots import write_budget_curve
 from sensibert.report.rates import write_rates
 from sensibert.report.summary import summary
 from sensibert.report.tables import write_tables
-from sensibert.report.trials import search_table, transfer_table
+from sensibert.report.trials import search_table, simple_table, transfer_table
 
 
 def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
@@ -37,11 +38,13 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     table = comparison_table(results, gather_efforts(paths, params), deployed)
     searches = search_table(gather_searches(paths, params))
     transfers = transfer_table(gather_transfers(paths, params))
-    write_tables(table, searches, transfers, folder)
+    simple = simple_table(gather_simple(paths, params), table)
+    write_tables(table, searches, transfers, simple, folder)
     write_json(folder / "summary.json", summary(table))
     write_csv(significance_table(results, gather_correct(paths, params)), folder / "significance.csv")
     write_csv(searches, folder / "search.csv")
     write_csv(transfers, folder / "transfer.csv")
+    write_csv(simple, folder / "simple_models.csv")
     write_budget_curve(results, folder)
     write_deployed(deployed, folder)
     write_rates(gather_rates(paths, params), folder)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sensibert.config.grid import DENSE_BUDGET, Cell
 from sensibert.config.params import Params, load_params
 from sensibert.config.paths import Paths
+from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.data.tasks import TASKS
 from sensibert.errors import ParamsError, explain
 from sensibert.models.fit import check_backbone
@@ -28,6 +29,7 @@ _ARGUMENTS: dict[str, dict[str, object]] = {
         "help": "for the stability report: more epochs, and the scores after each of them",
     },
     "method": {"help": "a method of the grid: a criterion, a pruning procedure or a tuning method"},
+    "simple": {"choices": list(SIMPLE_MODELS), "metavar": "NAME", "help": "a simple model"},
     "budget": {"type": float, "default": DENSE_BUDGET, "help": "fraction that is kept, or that trains"},
     "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "resume at the last checkpoint"},
     "seed": {"type": int, "help": "seed of the classifier, the data order and dropout"},

@@ -154,6 +154,28 @@ class Result:
 
 
 @dataclass(frozen=True)
+class SimpleResult:
+    """How well a simple model does on a task. Deterministic: times are in the provenance."""
+
+    task: str
+    name: str
+    """A row of `config.simple_models`."""
+    metrics: dict[str, float]
+    """In percent, on the validation split."""
+    primary_metric: str
+    examples: int
+    file_bytes: int
+    """What it takes on disk, the backbone included where it needs one."""
+    needs: str
+    """What must be installed to run it."""
+
+    @property
+    def primary(self) -> float:
+        """The metric that the tables show."""
+        return self.metrics[self.primary_metric]
+
+
+@dataclass(frozen=True)
 class Transferred:
     """How well the model of one cell does on a task that it was not tuned on."""
 

@@ -1,11 +1,14 @@
 """`sensibert compress --compare`: what else could be deployed, on the same rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from sensibert.alternatives import setfit
+from sensibert.alternatives.base import Given
 from sensibert.cli import app
 from sensibert.compress import evidence_of
 from sensibert.data.tasks import TASKS
@@ -64,11 +67,12 @@ def test_setfit_learns_classes_of_single_texts(pairs):
     labels = np.array([text.split()[0] in {"plot", "actor"} for text in texts]).astype(int)
     model, tokenizer = load_backbone("tiny-bert", TASKS["sst2"], 0, pooling="pooler"), load_tokenizer("tiny-bert")
     before = [weights.clone() for weights in model.parameters()]
-    assert setfit.suits(texts, labels)
+    given = Given(model, tokenizer, texts, labels, max_length=16, seed=0)
+    assert setfit.suits(given)
     assert setfit.knows(model)
-    simple = setfit.fit(model, tokenizer, texts, labels, max_length=16, seed=0)
+    simple = setfit.fit(given)
     assert (simple.answer(texts) == labels).mean() > 0.9
     assert simple.file_bytes > sum(4 * weights.numel() for weights in model.base_model.parameters())
     assert all((weights == old).all() for weights, old in zip(model.parameters(), before, strict=True))
-    assert not setfit.suits([("a", "pair")], labels)
-    assert not setfit.suits(texts, labels.astype(float))
+    assert not setfit.suits(replace(given, texts=[("a", "pair")]))
+    assert not setfit.suits(replace(given, labels=labels.astype(float)))

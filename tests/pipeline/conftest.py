@@ -21,14 +21,14 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
-    """Makes a folder with a `python` that need not import torch and the like: `warm_python.py`."""
+def new_warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """Makes a folder with a `python` that need not import torch and the like: `warm_python.py`, with its arguments."""
     script = Path(__file__).with_name("warm_python.py")
     with ExitStack() as servers:
 
-        def serve() -> Path:
+        def serve(*arguments: str) -> Path:
             folder = tmp_path_factory.mktemp("warm")
-            command = [sys.executable, str(script), str(folder / "socket"), str(folder)]
+            command = [sys.executable, str(script), str(folder / "socket"), str(folder), *arguments]
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             server = servers.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
             servers.callback(server.kill)
@@ -40,7 +40,7 @@ def new_warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
 
 
 @pytest.fixture(scope="session")
-def warm_python(new_warm_python: Callable[[], Path]) -> Path:
+def warm_python(new_warm_python: Callable[..., Path]) -> Path:
     """One of these for all the tests of a worker."""
     return new_warm_python()
 

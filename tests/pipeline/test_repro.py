@@ -38,12 +38,12 @@ ALL_STAGES = {
     "prune@sst2-kwon-0.5-0",
     "evaluate_pruned@sst2-kwon-0.5-0",
     "search@sst2-bitfit-0",
+    "fit_simple@sst2-words",
     "transfer@sst2-sensitivity-0.5-0-mrpc",
     "transfer_dense@sst2-full-0-mrpc",
     "transfer_peft@sst2-spt_lora-0.1-0-mrpc",
     "transfer_pruned@sst2-kwon-0.5-0-mrpc",
     "export@sst2-sensitivity-0.5-0",
-    "export_dense@sst2-full-0",
     "bench",
     "compare",
     "rank_layers@sst2-0",
@@ -133,6 +133,10 @@ def test_it_leaves_every_file(tree, first_lock):
     reported = pd.read_csv(tree.reports / "rates.csv")
     assert reported["learning_rate"].tolist() == tried
 
+    (simple,) = pd.read_csv(tree.reports / "simple_models.csv").to_dict("records")
+    assert simple["model"] == "words"
+    assert 50 < simple["mean"] <= 100, "adjectives say the label"
+
     transferred = pd.read_csv(tree.reports / "transfer.csv")
     assert set(transferred["to"]) == {"mrpc"}
     assert len(transferred) == len(CELLS)
@@ -178,7 +182,7 @@ def test_dvc_shows_what_there_is(tree):
 
 def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree, new_warm_python):
     other = new_work_tree()
-    other.find_first(new_warm_python())  # another process, whose hashes are seeded in another way
+    other.find_first(new_warm_python("training"))  # another process, whose hashes are seeded in another way
     other.repro("finetune@sst2-sensitivity-0.5-0")
     deterministic = {path: md5 for path, md5 in other.lock().items() if "/provenance/" not in path}
     assert len(deterministic) == 6
@@ -234,15 +238,14 @@ def test_a_changed_plot_repeats_only_the_summaries(tree):
 
 def test_deployed_models_are_exported_and_timed(tree):
     table = table_of(tree)
-    deployed = table["method"].isin(["full", "sensitivity"])
+    deployed = table["method"] == "sensitivity"
     assert (table["latency_ms"].notna() == deployed).all()
     table = table[deployed]
     assert (table[["latency_ms", "int8_latency_ms"]] > 0).all(axis=None)
     assert (table["int8_bytes"] < table["model_bytes"]).all()
     assert table["int8_mean"].between(0, 100).all()
-    for cell in ("sst2-full-0", "sst2-sensitivity-0.5-0"):
-        names = {path.name for path in (tree.data / "results" / f"export-{cell}").iterdir()}
-        assert names >= {"model.onnx", "model.int8.onnx", "tokenizer.json", "predict.py", "export.json"}
+    names = {path.name for path in (tree.data / "results" / "export-sst2-sensitivity-0.5-0").iterdir()}
+    assert names >= {"model.onnx", "model.int8.onnx", "tokenizer.json", "predict.py", "export.json"}
 
 
 def test_the_grid_grows_and_shrinks(tree):

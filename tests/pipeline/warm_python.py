@@ -1,6 +1,6 @@
 """A `python`, a `sensibert` and a `dvc` that have their libraries loaded already: many calls do not each import them.
 
-    python tests/pipeline/warm_python.py SOCKET FOLDER
+    python tests/pipeline/warm_python.py SOCKET FOLDER [training]
 
 serves on a Unix socket and writes to FOLDER these commands, which ask it. Each call is a fork of the server: its own
 code is imported from its work tree, anew, and runs with the caller's arguments, environment, folder and streams. Only
@@ -20,14 +20,17 @@ from pathlib import Path
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-LIBRARIES = (
-    *("dvc.cli.parser", "dvc.parsing", "dvc.repo", "dvc.repo.reproduce", "dvc.repo.experiments.run"),
-    *("datasets", "evaluate", "matplotlib.figure", "mlflow", "onnxruntime", "onnxruntime.quantization", "onnxscript"),
-    *("optuna", "pandas", "pydantic", "scipy.stats", "sklearn.metrics", "torch", "torch.onnx", "transformers"),
+FOR_TRAINING = (
+    *("dvc.cli.parser", "dvc.parsing", "dvc.repo", "dvc.repo.reproduce"),
+    *("datasets", "pandas", "pydantic", "scipy.stats", "sklearn.metrics", "torch", "transformers"),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("bert", "camembert", "deberta_v2", "distilbert")),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("electra", "gpt2", "modernbert", "mpnet", "roberta")),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("vit", "xlm_roberta")),
     *("transformers.models.bert.tokenization_bert", "transformers.trainer"),
+)
+FOR_THE_REST = (
+    *("dvc.repo.experiments.run", "evaluate", "matplotlib.figure", "mlflow", "onnxruntime", "onnxruntime.quantization"),
+    *("onnxscript", "optuna", "torch.onnx"),
 )
 CLIENT = """#!{python} -SE
 import array, json, os, socket, sys
@@ -42,9 +45,9 @@ sys.exit(code[0] if code else 1)  # no answer: the stage was killed
 """
 
 
-def serve(address: str, folder: str) -> None:
+def serve(address: str, folder: str, what_for: str = "everything") -> None:
     """Load the libraries, write the commands, and answer calls until the process is killed."""
-    for library in LIBRARIES:
+    for library in (*FOR_TRAINING, *(() if what_for == "training" else FOR_THE_REST)):
         import_module(library)
     get_checkpoint_conversion_mapping("bert")  # compiles a thousand patterns, once for each process
     gc.freeze()  # a collection in a child would copy most of this process

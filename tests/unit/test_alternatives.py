@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sensibert.alternatives import words
-from sensibert.alternatives.base import compared, featured, linear_head
+from sensibert.alternatives.base import Given, compared, featured, linear_head
 from sensibert.report.alternatives import choose, verdict
 from sensibert.report.evidence import Alternative
 
@@ -13,17 +13,23 @@ def alternative(name, metric, latency, file_bytes=100, budget=None):
     return Alternative(name, budget, metric, metric - 2, metric + 2, latency, latency, file_bytes, 1.0, "torch")
 
 
+def given(texts, labels):
+    return Given(None, None, texts, labels, max_length=16, seed=0)
+
+
 def test_words_are_enough_where_they_tell():
     texts = [f"{word} {row}" for row in range(20) for word in ("fine", "poor")]
     labels = np.array([0, 1] * 20)
-    simple = words.fit(texts, labels)
+    simple = words.fit(given(texts, labels))
     assert (simple.answer(["fine again", "poor again"]) == [0, 1]).all()
     assert simple.file_bytes > 100
 
 
 def test_numbers_are_fitted_too():
     texts = [f"{'great ' * (row % 3)}film" for row in range(30)]
-    answers = words.fit(texts, np.array([float(row % 3) for row in range(30)])).answer(["great great film", "film"])
+    answers = words.fit(given(texts, np.array([float(row % 3) for row in range(30)]))).answer(
+        ["great great film", "film"]
+    )
     assert answers[0] > answers[1]
 
 

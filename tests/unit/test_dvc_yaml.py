@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sensibert.config.methods import METHODS, names
+from sensibert.config.simple_models import SIMPLE_MODELS
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -67,7 +68,8 @@ def loaded_by_name(stage, method):
         rows = [METHODS["full"]]
     else:
         rows = []
-    return [f"sensibert.{row.path.partition(':')[0]}" for row in rows]
+    simple = SIMPLE_MODELS if stage == "fit_simple" else []
+    return [f"sensibert.{row.path.partition(':')[0]}" for row in rows] + [f"sensibert.alternatives.{n}" for n in simple]
 
 
 def cases():

@@ -37,8 +37,8 @@ from sensibert.report.rates import RATE_COLUMNS, write_rates
 from sensibert.report.stability import write_stability
 from sensibert.report.summary import summary
 from sensibert.report.tables import write_tables
-from sensibert.report.trials import TRANSFER_COLUMNS, search_table, transfer_table
-from sensibert.results import Cost, Deployed, Effort, RateCurve, Result, Transferred, Trial, TriedRate
+from sensibert.report.trials import TRANSFER_COLUMNS, search_table, simple_table, transfer_table
+from sensibert.results import Cost, Deployed, Effort, RateCurve, Result, SimpleResult, Transferred, Trial, TriedRate
 from sensibert.scoring.files import ScoreFile, ScoreOrigin, write_scores
 
 PRUNABLE, OTHER = 10_000_000, 12_000_000
@@ -52,7 +52,7 @@ PRIMARY = {
 }
 
 
-NOTHING_MORE = (search_table({}), transfer_table([]))
+NOTHING_MORE = (search_table({}), transfer_table([]), pd.DataFrame())
 """Neither a search nor a transfer."""
 
 
@@ -229,6 +229,20 @@ def test_one_task_needs_no_overview(tmp_path):
     assert "All tasks" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.tex").read_text()
 
 
+def test_simple_models_stand_beside_dense_fine_tuning(tmp_path):
+    table = table_of(params())
+    dense = table.loc[table["method"] == "full", "mean"].iloc[0]
+    found = simple_table(
+        [SimpleResult("sst2", "words", {"accuracy": 50.0}, "accuracy", 9, 2_000_000, "sklearn")], table
+    )
+    assert found["vs_full"].tolist() == [50.0 - dense]
+    write_tables(table, *NOTHING_MORE[:2], found, tmp_path)
+    _, row = table_rows(tmp_path / "table.md")["Simple models"]
+    assert row[:4] == ["TF-IDF, linear", "sst2", "accuracy (%)", "50.0"]
+    assert row[5:] == ["2.0 MB", "sklearn"]
+    assert "TF-IDF, linear" in (tmp_path / "table.tex").read_text()
+
+
 def test_the_latex_has_balanced_environments_and_escaped_text(tmp_path):
     table = table_of(params(tasks=["sst2", "cola"], tuning=["full", "bitfit_frozen_classifier"]))
     write_tables(table, *NOTHING_MORE, tmp_path)
@@ -271,7 +285,7 @@ def test_the_best_trial_of_each_search_is_shown_with_what_its_method_trains(tmp_
     assert searches["batch_size"].tolist() == [32, 16, 8, 16]
     assert searches["dev_2"].isna().tolist() == [False, False, True, False]
     assert searches["validation"].isna().tolist() == [False, True, True, False]
-    write_tables(table_of(params()), searches, NOTHING_MORE[1], tmp_path)
+    write_tables(table_of(params()), searches, *NOTHING_MORE[1:], tmp_path)
     assert table_rows(tmp_path / "table.md")["Searched hyper-parameters"][1:] == [
         ["sst2", "BitFit", "0", "3,330", "3", "32", "5e-05", "85.2", "84.5"],
         ["sst2", "head only", "1", "–", "1", "16", "0.0003", "80.0", "79.0"],  # noqa: RUF001
@@ -286,7 +300,7 @@ def test_what_the_models_reach_on_other_tasks_is_shown_beside_the_names_of_both(
         ("rte", "wnli", "full", 1.0, "accuracy", 55.0, 0.5, 2),
     ]
     transfers = pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
-    write_tables(table_of(params()), NOTHING_MORE[0], transfers, tmp_path)
+    write_tables(table_of(params()), NOTHING_MORE[0], transfers, NOTHING_MORE[2], tmp_path)
     assert table_rows(tmp_path / "table.md")["On tasks not tuned on"] == [
         ["Method", "Budget", "sst2 on imdb, accuracy (%)", "rte on wnli, accuracy (%)"],
         ["full", "dense", "81.0 ± 1.4", "55.0 ± 0.5"],
@@ -640,7 +654,7 @@ def test_tables_and_plots_name_a_method_by_its_title_and_files_by_its_name(tmp_p
         {SearchedCell("sst2", names[2], 0): ([Trial(0, 8, 1e-4, "complete", [7.0])], {"accuracy": 8.0})}
     )
     transfers = transfer_table([Transferred("sst2", name, 1.0, 0, "imdb", 80.0, 500) for name in names])
-    write_tables(table, searches, transfers, tmp_path)
+    write_tables(table, searches, transfers, NOTHING_MORE[2], tmp_path)
     write_budget_curve([result_of(cell) for cell in some.cells()], tmp_path)
     write_kept_dimensions(masks_of(some), tmp_path)
     write_stability_matrix({("sst2", "mask"): pd.DataFrame([[1.0]], index=["0"], columns=["0"])}, tmp_path)

@@ -11,6 +11,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sensibert.data.encoding import labels_in, texts_of
+from sensibert.models.subject import Subject
 
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
@@ -24,10 +28,38 @@ Answer = Callable[[Sequence[Text]], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a simple model is fitted from."""
+
+    model: PreTrainedModel
+    """A classifier whose encoder was not tuned; it does not change, and its head has no part in this."""
+    tokenizer: PreTrainedTokenizerBase
+    """The model's."""
+    texts: Sequence[Text]
+    """Of the training rows."""
+    labels: np.ndarray
+    """Class ids or numbers [rows]."""
+    max_length: int
+    """Longer texts are cut at this number of tokens where the model reads them."""
+    seed: int
+    """Of what is drawn."""
+
+    @property
+    def encoder(self) -> PreTrainedModel:
+        """The model without its head."""
+        return self.model.base_model.eval()  # type: ignore[return-value]
+
+
+def given_of(subject: Subject, seed: int) -> Given:
+    """The training rows of a subject, and its backbone."""
+    rows, length = subject.dataset["train"], subject.settings.max_length
+    return Given(subject.new_model(seed), subject.tokenizer, texts_of(rows), labels_in(rows), length, seed)
+
+
+@dataclass(frozen=True)
 class Simple:
     """A simple model, fitted."""
 
-    name: str
     answer: Answer
     file_bytes: int
     """What it takes on disk, the backbone included where it needs one."""

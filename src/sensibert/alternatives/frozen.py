@@ -9,40 +9,26 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.alternatives.base import Simple, Text, featured, fitted, stored_bytes
+from sensibert.alternatives.base import Given, Simple, Text, featured, fitted, stored_bytes
 from sensibert.data.encoding import encode_texts, evaluation_batches
 
 _BATCH_SIZE = 32
 
 
-def fit(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Text],
-    labels: np.ndarray,
-    max_length: int,
-) -> Simple:
-    """Fit it.
-
-    Args:
-        model: A classifier whose encoder was not tuned; its head has no part in this.
-        tokenizer: The model's.
-        texts: Of the training rows, or pairs: each text of a pair is embedded alone.
-        labels: Class ids or numbers [rows].
-        max_length: Longer texts are cut at this number of tokens.
-    """
-    encoder: PreTrainedModel = model.base_model.eval()  # type: ignore[assignment]
+def fit(given: Given) -> Simple:
+    """Fit it; each text of a pair is embedded alone."""
+    encoder = given.encoder
 
     def vectors(asked: Sequence[str]) -> np.ndarray:
-        return embedded(encoder, tokenizer, asked, max_length)
+        return embedded(encoder, given.tokenizer, asked, given.max_length)
 
-    pipeline = fitted([StandardScaler()], featured(vectors, texts), labels)
+    pipeline = fitted([StandardScaler()], featured(vectors, given.texts), given.labels)
     weights = sum(parameter.numel() * 4 for parameter in encoder.parameters())
 
     def answer(asked: Sequence[Text]) -> np.ndarray:
         return np.asarray(pipeline.predict(featured(vectors, asked)))
 
-    return Simple("frozen embeddings, linear", answer, weights + stored_bytes(pipeline), "torch, transformers")
+    return Simple(answer, weights + stored_bytes(pipeline), "torch, transformers")
 
 
 def embedded(

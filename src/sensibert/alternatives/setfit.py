@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from sensibert.alternatives.base import Simple, Text, stored_bytes
+from sensibert.alternatives.base import Given, Simple, Text, stored_bytes
 from sensibert.compute.quiet import quiet
 
 _STEPS, _BATCH_SIZE = 100, 32
@@ -24,9 +24,9 @@ _MOST_TEXTS = 1024
 """Texts that pairs are made of: there are as many pairs as the square of this, and the method is for few texts."""
 
 
-def suits(texts: Sequence[Text], labels: np.ndarray) -> bool:
+def suits(given: Given) -> bool:
     """Whether it can be fitted: it is installed, and knows classes of single texts alone."""
-    return find_spec("setfit") is not None and labels.dtype.kind != "f" and isinstance(texts[0], str)
+    return find_spec("setfit") is not None and given.labels.dtype.kind != "f" and isinstance(given.texts[0], str)
 
 
 def knows(model: PreTrainedModel) -> bool:
@@ -34,34 +34,17 @@ def knows(model: PreTrainedModel) -> bool:
     return type(model).__module__.startswith("transformers.")
 
 
-def fit(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Text],
-    labels: np.ndarray,
-    max_length: int,
-    seed: int,
-) -> Simple:
-    """Fit it.
-
-    Args:
-        model: A stock classifier whose encoder was not tuned; it does not change, and its head has no part in this.
-        tokenizer: The model's.
-        texts: Of the training rows.
-        labels: Class ids [rows].
-        max_length: Longer texts are cut at this number of tokens.
-        seed: Draws the texts and the pairs.
-    """
+def fit(given: Given) -> Simple:
+    """Fit it; the model must be one that it `knows`."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     with TemporaryDirectory() as scratch, quiet():
         folder = Path(scratch, "encoder")
-        body: PreTrainedModel = model.base_model  # type: ignore[assignment]
-        body.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        encoder = Transformer(str(folder), max_seq_length=max_length)
+        given.encoder.save_pretrained(folder)
+        given.tokenizer.save_pretrained(folder)
+        encoder = Transformer(str(folder), max_seq_length=given.max_length)
         modules = [encoder, Pooling(encoder.get_word_embedding_dimension())]
         embedder = SentenceTransformer(modules=modules, device="cpu")
         found = SetFitModel(model_body=embedder, model_head=LogisticRegression(max_iter=1000))
@@ -69,14 +52,14 @@ def fit(
             str(Path(scratch, "run")),
             batch_size=_BATCH_SIZE,
             max_steps=_STEPS,
-            seed=seed,
+            seed=given.seed,
             report_to="none",
             save_strategy="no",
             logging_strategy="no",
             show_progress_bar=False,
         )
-        drawn = np.random.default_rng(seed).permutation(len(texts))[:_MOST_TEXTS]
-        rows = Dataset.from_dict({"text": [texts[row] for row in drawn], "label": labels[drawn].tolist()})
+        drawn = np.random.default_rng(given.seed).permutation(len(given.texts))[:_MOST_TEXTS]
+        rows = Dataset.from_dict({"text": [given.texts[row] for row in drawn], "label": given.labels[drawn].tolist()})
         Trainer(model=found, args=settings, train_dataset=rows).train()
     weights = sum(parameter.numel() * 4 for parameter in embedder.parameters())
 
@@ -84,4 +67,4 @@ def fit(
         return np.asarray(found.predict(list(asked), as_numpy=True, show_progress_bar=False))
 
     size = weights + stored_bytes(found.model_head)
-    return Simple("SetFit", answer, size, "setfit, sentence-transformers, torch")
+    return Simple(answer, size, "setfit, sentence-transformers, torch")

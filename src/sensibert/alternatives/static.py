@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.alternatives.base import Simple, Text, both, featured, fitted, stored_bytes
+from sensibert.alternatives.base import Given, Simple, Text, both, featured, fitted, stored_bytes
 from sensibert.alternatives.frozen import embedded
 
 _WIDTH = 256
@@ -26,32 +26,23 @@ _SMOOTHING = 1e-3
 """The `a` of Arora et al.: a token of frequency p weighs a / (a + p)."""
 
 
-def fit(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], labels: np.ndarray
-) -> Simple:
-    """Fit it.
-
-    Args:
-        model: A classifier whose encoder was not tuned; its head has no part in this.
-        tokenizer: The model's.
-        texts: Of the training rows, or pairs; how often a token occurs in them gives its weight.
-        labels: Class ids or numbers [rows].
-    """
-    counts = Counter(chain.from_iterable(_ids(tokenizer, list(map(both, texts)))))
-    encoder: PreTrainedModel = model.base_model.eval()  # type: ignore[assignment]
-    table = token_vectors(encoder, tokenizer, counts)
+def fit(given: Given) -> Simple:
+    """Fit it; how often a token occurs in the texts gives its weight."""
+    tokenizer = given.tokenizer
+    counts = Counter(chain.from_iterable(_ids(tokenizer, list(map(both, given.texts)))))
+    table = token_vectors(given.encoder, tokenizer, counts)
 
     def vectors(asked: Sequence[str]) -> np.ndarray:
         nothing = np.zeros_like(table[0])
         return np.stack([table[ids].mean(axis=0) if ids else nothing for ids in _ids(tokenizer, asked)])
 
-    pipeline = fitted([StandardScaler()], featured(vectors, texts), labels)
+    pipeline = fitted([StandardScaler()], featured(vectors, given.texts), given.labels)
 
     def answer(asked: Sequence[Text]) -> np.ndarray:
         return np.asarray(pipeline.predict(featured(vectors, asked)))
 
     size = table.nbytes + stored_bytes(pipeline)
-    return Simple("static embeddings, linear", answer, size, "tokenizers, scikit-learn")
+    return Simple(answer, size, "tokenizers, scikit-learn")
 
 
 def token_vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, counts: Counter[int]) -> np.ndarray:

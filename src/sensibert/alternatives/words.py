@@ -7,17 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from sensibert.alternatives.base import Simple, Text, both, fitted, stored_bytes
+from sensibert.alternatives.base import Given, Simple, Text, both, fitted, stored_bytes
 
 
-def fit(texts: Sequence[Text], labels: np.ndarray) -> Simple:
-    """Fit it.
-
-    Args:
-        texts: Of the training rows; a pair counts as one text.
-        labels: Class ids or numbers [rows].
-    """
+def fit(given: Given) -> Simple:
+    """Fit it; a pair counts as one text."""
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
-    pipeline = fitted([vectorizer], list(map(both, texts)), labels)
-    size = stored_bytes(pipeline)
-    return Simple("TF-IDF, linear", lambda asked: pipeline.predict(list(map(both, asked))), size, "scikit-learn")
+    pipeline = fitted([vectorizer], list(map(both, given.texts)), given.labels)
+
+    def answer(asked: Sequence[Text]) -> np.ndarray:
+        return np.asarray(pipeline.predict(list(map(both, asked))))
+
+    return Simple(answer, stored_bytes(pipeline), "scikit-learn")

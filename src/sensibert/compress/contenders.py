@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -11,12 +11,13 @@ from time import perf_counter
 import numpy as np
 from transformers import PreTrainedModel
 
-from sensibert.alternatives import frozen, setfit, static, words
-from sensibert.alternatives.base import Answer, Simple, Text
+from sensibert.alternatives import setfit
+from sensibert.alternatives.base import Answer, Given, Simple, Text, given_of
 from sensibert.compress.job import Job, MadeModel
 from sensibert.compress.verdict import interval_of
 from sensibert.compute.timing import Run, interleaved_medians
-from sensibert.data.encoding import labels_of, texts_of
+from sensibert.config.simple_models import SIMPLE_MODELS
+from sensibert.data.encoding import labels_in, texts_of
 from sensibert.deploy.answers import load_answerer
 from sensibert.deploy.bench import one_thread
 from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE, export_onnx
@@ -61,9 +62,9 @@ def compare(job: Job, mask: Mask, scores: ScoreFile | None, dense: MadeModel, sm
         The dense model, the small one, each in PyTorch, ONNX and INT8; the first layers; the simple ones.
     """
     job.say("compare: fitting and exporting what else could be deployed")
-    contenders = [*_networks(job, mask, scores, dense, small), *map(_of_simple, _simple(job))]
+    contenders = [*_networks(job, mask, scores, dense, small), *_simple(job)]
     held_out = job.subject.dataset[job.subject.task.validation_splits[0]]
-    texts, labels = texts_of(held_out), np.asarray(held_out["label"])
+    texts, labels = texts_of(held_out), labels_in(held_out)
     job.say(f"compare: {len(contenders)} models answer {len(texts):,} held-out texts and take turns")
     with one_thread():
         seconds = {size: _timed(contenders, texts, size) for size in (1, min(_BATCH, len(texts)))}
@@ -118,22 +119,19 @@ def _answers(folder: Path, *, int8: bool = False, max_length: int | None = None)
     return answer
 
 
-def _simple(job: Job) -> Iterator[tuple[Simple, float]]:
-    """The simple models and the seconds that each took."""
-    subject, seed = job.subject, job.recipe.seed
-    texts, labels = texts_of(subject.dataset["train"]), labels_of(subject.train)
-    backbone, tokenizer, length = subject.new_model(seed), subject.tokenizer, subject.settings.max_length
-    fits: list[Callable[[], Simple]] = [
-        lambda: words.fit(texts, labels),
-        lambda: frozen.fit(backbone, tokenizer, texts, labels, length),
-        lambda: static.fit(backbone, tokenizer, texts, labels),
-    ]
-    if setfit.suits(texts, labels) and setfit.knows(stock := _stock_backbone(job)):
-        fits.append(lambda: setfit.fit(stock, tokenizer, texts, labels, length, seed))
-    for fit in fits:
-        start = perf_counter()
-        fitted = fit()
-        yield fitted, perf_counter() - start
+def _simple(job: Job) -> Iterator[Contender]:
+    """The simple models."""
+    given = given_of(job.subject, job.recipe.seed)
+    for row in SIMPLE_MODELS.values():
+        yield _fitted(row.title, row.fit, given)
+    if setfit.suits(given) and setfit.knows(stock := _stock_backbone(job)):
+        yield _fitted("SetFit", setfit.fit, replace(given, model=stock))
+
+
+def _fitted(title: str, fit: Callable[[Given], Simple], given: Given) -> Contender:
+    start = perf_counter()
+    simple = fit(given)
+    return Contender(title, None, simple.answer, simple.file_bytes, perf_counter() - start, simple.needs)
 
 
 def _stock_backbone(job: Job) -> PreTrainedModel:
@@ -141,11 +139,6 @@ def _stock_backbone(job: Job) -> PreTrainedModel:
     subject, trust = job.subject, job.subject.trust_remote_code
     backbone, seed = subject.settings.backbone, job.recipe.seed
     return load_backbone(backbone, subject.task, seed, pooling="pooler", trust_remote_code=trust)
-
-
-def _of_simple(found: tuple[Simple, float]) -> Contender:
-    simple, seconds = found
-    return Contender(simple.name, None, simple.answer, simple.file_bytes, seconds, simple.needs)
 
 
 def _timed(contenders: Sequence[Contender], texts: Sequence[Text], size: int) -> dict[str, float]:

@@ -32,6 +32,7 @@ from sensibert.config.settings import (
     ScoringParams,
     SearchParams,
     Seed,
+    SimpleModelName,
     StabilityParams,
     TaskName,
     TrainingParams,
@@ -70,6 +71,8 @@ class Params(Section):
     peft: Annotated[list[PeftName], Unique] = []
     peft_budgets: Annotated[list[Budget], Unique] = []
     """Trained fraction of the backbone's parameters; the classifier's come on top."""
+    simple_models: Annotated[list[SimpleModelName], Unique] = []
+    """Simple models that one would pick instead."""
     data: DataParams
     model: ModelParams
     scoring: ScoringParams = ScoringParams()

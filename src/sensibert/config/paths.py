@@ -96,6 +96,10 @@ class Paths:
         """Times, versions and hardware of one stage run; the only file of a stage that is not deterministic."""
         return self.data / "provenance" / stage / f"{name}.json"
 
+    def simple(self, task: str, name: str) -> Path:
+        """How well a simple model does (`results.SimpleResult`)."""
+        return self.data / "results" / f"simple-{task}-{name}.json"
+
     def search(self, cell: SearchedCell) -> Path:
         """Folder of a search: trials.json, the best model, its metrics and predictions."""
         return self.data / "results" / f"search-{cell.name}"

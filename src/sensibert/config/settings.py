@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 
 from sensibert.config.methods import METHODS, names, shaping_criterion
 from sensibert.config.section import Section, Unique, one_of
+from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.data.tasks import TASKS
 
 Source = Literal["hub", "local", "pydocs"]
@@ -47,6 +48,7 @@ TaskName = Annotated[str, one_of("task", TASKS)]
 CriterionName = Annotated[str, one_of("criterion", names("criterion"))]
 CutName = Annotated[str, one_of("criterion", names("criterion", "control"))]
 PruningName = Annotated[str, one_of("pruning procedure", names("procedure"))]
+SimpleModelName = Annotated[str, one_of("simple model", tuple(SIMPLE_MODELS))]
 TuningName = Annotated[str, one_of("tuning method", names("tuning"))]
 PeftName = Annotated[str, one_of("method with a budget of trained parameters", names("peft"))]
 Budget = Annotated[float, BeforeValidator(_written_as_a_float), AfterValidator(_is_a_fraction)]

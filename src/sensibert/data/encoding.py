@@ -67,6 +67,11 @@ def texts_of(rows: Dataset) -> list[Any]:
     return list(zip(rows["text"], rows["text_pair"], strict=True))
 
 
+def labels_in(rows: Dataset) -> np.ndarray:
+    """The class ids or real numbers of a split, [rows]."""
+    return np.asarray(rows["label"])
+
+
 def labels_of(examples: list[Example]) -> np.ndarray:
     """The class ids or real numbers of examples, [examples]."""
     return np.array([example["labels"] for example in examples])

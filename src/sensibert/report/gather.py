@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sensibert.data.tasks import TASKS
 from sensibert.errors import ArtifactError
 from sensibert.io import read_json, read_record
 from sensibert.models.mask import Mask, read_mask
-from sensibert.results import Deployed, Effort, RateCurve, Result, Transferred, Trial
+from sensibert.results import Deployed, Effort, RateCurve, Result, SimpleResult, Transferred, Trial
 
 
 def gather(paths: Paths, params: Params) -> list[Result]:
@@ -135,6 +136,17 @@ def gather_rates(paths: Paths, params: Params) -> dict[Point, RateCurve]:
     points = list(dict.fromkeys(cell.point for cell in params.cells()))
     require("rate", ((point.name, paths.rate(point)) for point in points))
     return {point: read_record(paths.rate(point), RateCurve) for point in points}
+
+
+def gather_simple(paths: Paths, params: Params) -> list[SimpleResult]:
+    """How well the simple models do on each task.
+
+    Raises:
+        ArtifactError: results are missing (all of them are named), or a file is damaged.
+    """
+    points = list(product(params.tasks, params.simple_models))
+    require("result of a simple model", ((f"{task}-{name}", paths.simple(task, name)) for task, name in points))
+    return [read_record(paths.simple(*point), SimpleResult) for point in points]
 
 
 def gather_transfers(paths: Paths, params: Params) -> list[Transferred]:

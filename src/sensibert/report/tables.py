@@ -9,26 +9,30 @@ from pathlib import Path
 import pandas as pd
 
 from sensibert.config.methods import METHODS
+from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
 from sensibert.report.formats import markdown_table, write_csv, write_text
 from sensibert.report.labels import MINUS, NOTHING, TIMES, budget_label, metric_label
 
 
-def write_tables(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, folder: Path) -> None:
-    """Write a comparison table as table.csv, and the essentials of all three as table.md and table.tex.
+def write_tables(
+    table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame, folder: Path
+) -> None:
+    """Write a comparison table as table.csv, and the essentials of all of them as table.md and table.tex.
 
     Args:
         table: The comparison (`comparison.COLUMNS`).
         searches: The trials of the searches (`trials.search_table`), possibly none.
         transfers: The results on other tasks (`trials.TRANSFER_COLUMNS`), possibly none.
+        simple: The simple models (`trials.SIMPLE_COLUMNS`), possibly none.
         folder: Where to write.
     """
     write_csv(table, folder / "table.csv")
-    write_text(_markdown(table, searches, transfers), folder / "table.md")
-    write_text(_latex(table, searches, transfers), folder / "table.tex")
+    write_text(_markdown(table, searches, transfers, simple), folder / "table.md")
+    write_text(_latex(table, searches, transfers, simple), folder / "table.tex")
 
 
-def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame) -> str:
+def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame) -> str:
     parts = ["# Comparison"]
     if table["task"].nunique() > 1:
         parts += ["## All tasks", markdown_table(_overview(table, bold="**{}**")), _OVERVIEW_NOTES]
@@ -39,6 +43,8 @@ def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFra
         parts += ["## Searched hyper-parameters", markdown_table(_readable_searches(searches, table)), _SEARCH_NOTES]
     if len(transfers):
         parts += ["## On tasks not tuned on", markdown_table(_readable_transfers(transfers)), _TRANSFER_NOTES]
+    if len(simple):
+        parts += ["## Simple models", markdown_table(_readable_simple(simple)), _SIMPLE_NOTES]
     return "\n\n".join([*parts, "## How to read it", _NOTES]) + "\n"
 
 
@@ -56,6 +62,10 @@ _SEARCH_NOTES = (
     "that model is a further one, tuned on all of them. All trials: `search.csv`."
 )
 _TRANSFER_NOTES = "The models of one task, answering the texts of another one that has the same labels."
+_SIMPLE_NOTES = (
+    "What one would pick instead: nothing of an encoder trains. Size is what it takes on disk, the backbone included "
+    "where it needs one. `sensibert compress --compare` also times such models, from text to answer."
+)
 _NOTES = (
     f"Differences are in points of the metric: to `{BASELINE_CRITERION}` at the same budget, and to dense "
     f"`{REFERENCE_TUNING}` fine-tuning. Kept is what a mask really kept under its budget. Size is that of the weights "
@@ -157,6 +167,21 @@ def _readable_transfers(transfers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(_names(rows)), rows[labels.unique()]], axis="columns")
 
 
+def _readable_simple(simple: pd.DataFrame) -> pd.DataFrame:
+    """One row per task and simple model."""
+    return pd.DataFrame(
+        {
+            "Model": [SIMPLE_MODELS[name].title for name in simple["model"]],
+            "Task": simple["task"],
+            "Metric": [_lower(metric_label(name)) for name in simple["metric"]],
+            "Value": simple["mean"].map("{:.1f}".format),
+            f"vs {REFERENCE_TUNING}": simple["vs_full"].map(_signed),
+            "Size": simple["model_bytes"].map(_megabytes),
+            "Needs": simple["needs"],
+        }
+    )
+
+
 def _metric(rows: pd.DataFrame, bold: str) -> list[str]:
     """The primary metric of the rows of one task; `bold` wraps the best mean at each budget."""
     kinds = rows["method"].map(_budget_kind)
@@ -233,7 +258,7 @@ def _count(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters >= 1_000_000 else f"{parameters:,}"
 
 
-def _latex(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame) -> str:
+def _latex(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame) -> str:
     """A booktabs table of all tasks, two of each, the searches and the transfers; needs the LaTeX package booktabs."""
     parts = []
     if table["task"].nunique() > 1:
@@ -246,6 +271,8 @@ def _latex(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame)
         parts.append(_latex_table(_readable_searches(searches, table), "Searched hyper-parameters.", "tab:search"))
     if len(transfers):
         parts.append(_latex_table(_readable_transfers(transfers), "On tasks not tuned on.", "tab:transfer"))
+    if len(simple):
+        parts.append(_latex_table(_readable_simple(simple), "Simple models.", "tab:simple"))
     return "\n".join(parts)
 
 

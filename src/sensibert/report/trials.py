@@ -1,4 +1,4 @@
-"""The trials of every search, and how well the models do on other tasks, as data frames."""
+"""The trials of every search, how well the models do on other tasks, and the simple models, as data frames."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import pandas as pd
 from sensibert.analysis.statistics import spread
 from sensibert.config.grid import SearchedCell
 from sensibert.data.tasks import TASKS
-from sensibert.results import Transferred, Trial, best_first
+from sensibert.report.comparison import REFERENCE_TUNING
+from sensibert.results import SimpleResult, Transferred, Trial, best_first
 
 TRANSFER_COLUMNS = ("task", "to", "method", "budget", "metric", "mean", "std", "n")
 """Columns of the table of transfers: `metric` is the primary metric of the task `to`."""
+
+SIMPLE_COLUMNS = ("task", "model", "metric", "mean", "vs_full", "model_bytes", "needs")
+"""Columns of the table of simple models: `model` is a row of `config.simple_models`, `vs_full` the difference to the
+mean of dense `full` fine-tuning, `needs` what must be installed to run it."""
 
 
 def search_table(searches: Mapping[SearchedCell, tuple[Sequence[Trial], Mapping[str, float]]]) -> pd.DataFrame:
@@ -43,6 +48,30 @@ def transfer_table(transferred: Sequence[Transferred]) -> pd.DataFrame:
         grouped.setdefault((entry.task, entry.to, entry.method, entry.budget), []).append(entry.value)
     rows = [(*point, TASKS[point[1]].primary_metric, *spread(values)) for point, values in grouped.items()]
     return pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
+
+
+def simple_table(found: Sequence[SimpleResult], table: pd.DataFrame) -> pd.DataFrame:
+    """How well the simple models do, and how far that is from dense fine-tuning (`SIMPLE_COLUMNS`).
+
+    Args:
+        found: The result of every simple model.
+        table: The comparison (`comparison.COLUMNS`).
+    """
+    dense = table[table["method"] == REFERENCE_TUNING].set_index("task")["mean"]
+    rows = [
+        (
+            *(
+                entry.task,
+                entry.name,
+                entry.primary_metric,
+                entry.primary,
+                entry.primary - dense.get(entry.task, math.nan),
+            ),
+            *(entry.file_bytes, entry.needs),
+        )
+        for entry in found
+    ]
+    return pd.DataFrame(rows, columns=list(SIMPLE_COLUMNS))
 
 
 def _trial(trial: Trial) -> dict[str, object]:
