@@ -12,8 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.alternatives.base import Given, Simple, Text, featured, fitted, stored_bytes
 from sensibert.data.encoding import encode_texts, evaluation_batches
 
-_BATCH_SIZE = 32
-
 
 def fit(given: Given) -> Simple:
     """Fit it; each text of a pair is embedded alone."""
@@ -32,13 +30,17 @@ def fit(given: Given) -> Simple:
 
 
 def embedded(
-    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+    encoder: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    batch_size: int = 32,
 ) -> np.ndarray:
     """The mean of the last hidden states over the tokens of each text, [texts, width]."""
     examples = encode_texts(texts, tokenizer, max_length)
     found: np.ndarray | None = None
     with torch.inference_mode():
-        for rows, batch in evaluation_batches(examples, tokenizer, _BATCH_SIZE):
+        for rows, batch in evaluation_batches(examples, tokenizer, batch_size):
             inputs = {name: values.to(encoder.device) for name, values in batch.items() if name != "labels"}
             hidden = encoder(**inputs).last_hidden_state.float()
             counts = inputs["attention_mask"].unsqueeze(-1).float()

@@ -22,6 +22,8 @@ from sensibert.alternatives.base import Given, Simple, Text, both, featured, fit
 from sensibert.alternatives.frozen import embedded
 
 _WIDTH = 256
+_BATCH_SIZE = 512
+"""Tokens of the vocabulary at once: texts of three or four pieces are much too short for small batches."""
 _SMOOTHING = 1e-3
 """The `a` of Arora et al.: a token of frequency p weighs a / (a + p)."""
 
@@ -54,7 +56,8 @@ def token_vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         counts: How often each token id occurs.
     """
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    found = embedded(encoder, tokenizer, [tokenizer.convert_tokens_to_string([name]) or name for name in names], 16)
+    alone = [tokenizer.convert_tokens_to_string([name]) or name for name in names]
+    found = embedded(encoder, tokenizer, alone, max_length=16, batch_size=_BATCH_SIZE)
     width = min(_WIDTH, *found.shape)
     shorter = PCA(width, random_state=0).fit_transform(found)
     frequency = np.array([counts[token] for token in range(len(names))]) / max(1, counts.total())
