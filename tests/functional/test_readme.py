@@ -38,6 +38,12 @@ def test_the_headline_is_of_the_default_profile():
     assert not [said for said in (*sizes, *latencies, *metrics, *factors) if said not in " ".join(headline.split())]
 
 
+def test_the_simple_models_are_those_of_the_default_profile():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    means = pd.read_csv(ROOT / "reports/pydocs/simple_models.csv").set_index("model")["mean"]
+    assert f"frozen embeddings reaches {means['frozen']:.1f} %, and on TF-IDF {means['words']:.1f} %" in text
+
+
 def test_the_results_show_the_accuracies_on_sst2():
     table = pd.read_csv(ROOT / "reports/sst2/table.csv").set_index(["budget", "method"])["mean"]
     shown = {row[1]: [cell.strip("*") for cell in row[2:-1]] for row in rows("docs/results.md")}
