@@ -46,6 +46,12 @@ def test_inference(measured):
     )
 
 
+def test_cells(measured):
+    (row,), _ = measured("cells")
+    assert row["cells"] == 6
+    assert row["stages"] == 24
+
+
 def test_arithmetic(measured):
     rows, page = measured("arithmetic", "--round-to", "4")
     assert "--round-to 4" in page

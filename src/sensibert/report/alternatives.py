@@ -28,11 +28,12 @@ def verdict(found: Sequence[Alternative], rows: int) -> str:
     chosen = next(one for one in found if one.is_chosen)
     top, dense = max(found, key=lambda one: one.metric), found[0]
     below = f"{top.metric - chosen.metric:.1f} points below the best ({top.name})"
-    said = (
-        f"Deploy {chosen.name}: {chosen.metric:.1f}, {'the best of all' if chosen is top else below}; it answers "
-        f"{dense.latency / chosen.latency:.1f} times as fast as {dense.name} in PyTorch and takes "
-        f"{chosen.file_bytes / dense.file_bytes:.2f} of its size."
+    faster = (
+        f"; it answers {dense.latency / chosen.latency:.1f} times as fast as {dense.name} in PyTorch and takes "
+        f"{chosen.file_bytes / 1e6:.1f} MB instead of {dense.file_bytes / 1e6:.1f}"
     )
+    said = f"Deploy {chosen.name}: {chosen.metric:.1f}, {'the best of all' if chosen is top else below}"
+    said += "." if chosen is dense else f"{faster}."
     if chosen.budget is None:
         is_dense = chosen.name.startswith(dense.name)
         said += " Pruning is not worth it here." if is_dense else " No tuned network is needed."
