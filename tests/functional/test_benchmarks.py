@@ -2,6 +2,7 @@ import importlib
 import json
 from pathlib import Path
 
+import dvc.repo  # noqa: F401  # its log keeps the stream that it finds, which may not be one that ends with a test
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
