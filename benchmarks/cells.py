@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tabulate import tabulate
 
-from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import replacing, write_json
+from benchmarks import workspace
+from benchmarks.common import Options, Row, run
 
-ROOT = Path(__file__).parents[1]
 CODE = ("dvc.yaml", "pipeline", "src")
 
 _GRIDS = {100: (19, 5), 1000: (49, 20), 5000: (99, 50)}
@@ -46,16 +41,14 @@ _NOWHERE = ("deployment", "search", "stability", "layer_ranking", "transfer")
 """Sections whose cells are left out."""
 
 
-def options() -> argparse.ArgumentParser:
+def options() -> Options:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(str(__doc__).partition("\n")[0], with_backbone=False)
     parser.add_argument("--cells", type=int, nargs="+", choices=list(_GRIDS), default=list(_GRIDS))
-    parser.add_argument("--out", type=Path, default=Path("reports/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
     return parser
 
 
-def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(chosen: argparse.Namespace) -> list[Row]:
     """One row for each size of the grid."""
     grids = {6: (2, 2)} if chosen.quick else {cells: _GRIDS[cells] for cells in chosen.cells}
     rows = []
@@ -69,9 +62,9 @@ def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
                     "cells": cells,
                     "stages": stages,
                     "dvc.lock, MB": (root / "dvc.lock").stat().st_size / 1e6,
-                    "dvc status, s": _seconds(root, "dvc", "status"),
-                    "dvc repro, s": _seconds(root, "dvc", "repro"),
-                    "dvc status of a cell, s": _seconds(root, "dvc", "status", "evaluate_dense@sst2-full-0"),
+                    "dvc status, s": _idle_seconds(root, "dvc", "status"),
+                    "dvc repro, s": _idle_seconds(root, "dvc", "repro"),
+                    "dvc status of a cell, s": _idle_seconds(root, "dvc", "status", "evaluate_dense@sst2-full-0"),
                     "writing a stage, s": _writing(root),
                 }
             )
@@ -82,17 +75,16 @@ def _make(root: Path, budgets: int, seeds: int) -> None:
     """A workspace of DVC with this project's code and a grid."""
     root.mkdir()
     for name in CODE:
-        source = ROOT / name
+        source = workspace.ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, root / name)
-    shutil.copytree(ROOT / "profiles", root / "profiles")
-    params = yaml.safe_load((ROOT / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
+    shutil.copytree(workspace.ROOT / "profiles", root / "profiles")
+    params = yaml.safe_load((workspace.ROOT / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
     kept = [round((place + 1) / (budgets + 1), 4) for place in range(budgets)]
     elsewhere = {name: _without_cells(params.get(name, {})) for name in _NOWHERE}
     content = {**params, **_NOTHING, **elsewhere, "budgets": kept, "seeds": list(range(seeds))}
     (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (root / ".gitignore").write_text("/data\n/reports\n")
-    for command in ("git init --quiet", "dvc init --quiet", "git add --all", "git commit --quiet -m Grid"):
-        _run(root, *command.split())
+    workspace.begin(root)
 
 
 def _without_cells(section: dict[str, Any]) -> dict[str, Any]:
@@ -135,34 +127,19 @@ def _writing(root: Path) -> float:
     return time.perf_counter() - started
 
 
-def _seconds(root: Path, *command: str) -> float:
+def _idle_seconds(root: Path, *command: str) -> float:
+    """What a command of DVC takes that finds nothing to do."""
     started = time.perf_counter()
-    _run(root, *command)
-    return time.perf_counter() - started
-
-
-def _run(root: Path, *command: str) -> None:
-    who = {f"GIT_{who}_{what}": "bench@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    of_dvc = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "tmp" / "site")}
-    environment = {**os.environ, **who, **of_dvc, "PATH": path, "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
-    assert "Running stage" not in done.stdout, done.stdout
-    assert "changed" not in done.stdout, done.stdout
+    said = workspace.run(root, *command)
+    taken = time.perf_counter() - started
+    assert "Running stage" not in said, said
+    assert "changed" not in said, said
+    return taken
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark, print its table, and write it with its numbers to --out."""
-    chosen = options().parse_args(arguments)
-    with Timer() as timer:
-        rows = measure(chosen)
-    provenance = collect(timer, {name: str(value) for name, value in vars(chosen).items()})
-    table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g")
-    heading = f"`python -m benchmarks.cells` in {timer.seconds:.0f} s, {provenance['hardware']['cpu']}"
-    write_json(chosen.out / "cells.json", {"rows": rows, "provenance": provenance})
-    with replacing(chosen.out / "cells.md") as beside:
-        beside.write_text(f"{heading}\n\n{table}\n", encoding="utf-8")
-    print(table)
+    """Run the benchmark."""
+    run("cells", options(), measure, arguments)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,12 @@ Row = dict[str, Any]
 
 
 class Options(argparse.ArgumentParser):
-    """The options that every benchmark has; each adds its own."""
+    """The options that every benchmark has; each adds its own, and most have a backbone."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, *, with_backbone: bool = True) -> None:
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        self.add_argument("--backbone", default="minilm-l6", help="minilm-l6, a directory or a hub id")
+        if with_backbone:
+            self.add_argument("--backbone", default="minilm-l6", help="minilm-l6, a directory or a hub id")
         self.add_argument("--quick", action="store_true", help="a smoke run: a tiny backbone and few repeats")
         self.add_argument(
             "--out", type=Path, default=Path("reports/benchmarks"), help="folder of NAME.json and NAME.md"
@@ -82,7 +83,7 @@ def run(
         arguments: The command line; None takes that of the process.
     """
     chosen = options.parse_args(arguments)
-    if chosen.quick:
+    if chosen.quick and "backbone" in chosen:
         chosen.backbone = TINY
     make_deterministic(SEED)
     try:

@@ -11,24 +11,18 @@ takes the results in and runs what gathers.
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
-from tabulate import tabulate
 
-from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import replacing, write_json
-
-ROOT = Path(__file__).parents[1]
+from benchmarks import workspace
+from benchmarks.common import Options, Row, run
 
 _STAND_IN = """
 import sys, time
@@ -49,18 +43,16 @@ cluster.shutdown()
 """
 
 
-def options() -> argparse.ArgumentParser:
+def options() -> Options:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(str(__doc__).partition("\n")[0], with_backbone=False)
     parser.add_argument("--cells", type=int, default=24, help="stand-in cells")
     parser.add_argument("--seconds", type=float, default=5.0, help="that each of them sleeps")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--out", type=Path, default=Path("reports/benchmarks"))
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
     return parser
 
 
-def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(chosen: argparse.Namespace) -> list[Row]:
     """One row for each number of workers, and one for `dvc repro`."""
     cells, seconds = (4, 0.2) if chosen.quick else (chosen.cells, chosen.seconds)
     workers = [2] if chosen.quick else chosen.workers
@@ -87,7 +79,7 @@ def measure(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _make(root: Path, cells: int, seconds: float) -> None:
     root.mkdir()
-    params = yaml.safe_load((ROOT / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load((workspace.ROOT / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
     (root / "params.yaml").write_text(yaml.safe_dump({**params, "seeds": list(range(cells))}))
     stages = {
         "download": {"cmd": "python stand_in.py 0 data/raw", "deps": ["stand_in.py"], "outs": ["data/raw"]},
@@ -101,13 +93,12 @@ def _make(root: Path, cells: int, seconds: float) -> None:
     (root / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["params.yaml"], "stages": stages}, sort_keys=False))
     (root / "stand_in.py").write_text(_STAND_IN)
     (root / ".gitignore").write_text("/data\n")
-    for command in ("git init --quiet", "dvc init --quiet", "git add --all", "git commit --quiet -m Stand-ins"):
-        _run(root, *command.split())
-    _run(root, "dvc", "repro", "--quiet", "download")
+    workspace.begin(root)
+    workspace.run(root, "dvc", "repro", "--quiet", "download")
 
 
 def _serial(root: Path) -> float:
-    return _seconds(root, "dvc", "repro")
+    return workspace.seconds(root, "dvc", "repro")
 
 
 def _on_workers(root: Path, workers: int) -> float:
@@ -118,7 +109,7 @@ def _on_workers(root: Path, workers: int) -> float:
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     with _cluster(root, workers, ray) as address:
-        return _seconds(
+        return workspace.seconds(
             root, "sensibert", "grid", "--address", address, "--scratch", str(root.parent / "scratch"), **ray
         )
 
@@ -127,7 +118,7 @@ def _on_workers(root: Path, workers: int) -> float:
 def _cluster(root: Path, cpus: int, ray: Mapping[str, str]) -> Iterator[str]:
     command = [sys.executable, "-c", _CLUSTER, str(cpus)]
     with subprocess.Popen(
-        command, env=_environment(root, **ray), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, env=workspace.environment(root, **ray), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as cluster:
         assert cluster.stdin is not None
         assert cluster.stdout is not None
@@ -135,35 +126,9 @@ def _cluster(root: Path, cpus: int, ray: Mapping[str, str]) -> Iterator[str]:
         cluster.stdin.close()
 
 
-def _seconds(root: Path, *command: str, **more: str) -> float:
-    started = time.perf_counter()
-    _run(root, *command, **more)
-    return time.perf_counter() - started
-
-
-def _run(root: Path, *command: str, **more: str) -> None:
-    subprocess.run(command, cwd=root, env=_environment(root, **more), check=True, stdout=subprocess.DEVNULL)
-
-
-def _environment(root: Path, **more: str) -> dict[str, str]:
-    who = {f"GIT_{who}_{what}": "bench@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    of_dvc = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "tmp" / "site")}
-    return {**os.environ, **who, **of_dvc, "PATH": path, "PYTHONPATH": str(ROOT / "src"), **more}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark, print its table, and write it with its numbers to --out."""
-    chosen = options().parse_args(arguments)
-    with Timer() as timer:
-        rows = measure(chosen)
-    provenance = collect(timer, {name: str(value) for name, value in vars(chosen).items()})
-    table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g")
-    heading = f"`python -m benchmarks.grid` in {timer.seconds:.0f} s, {provenance['hardware']['cpu']}"
-    write_json(chosen.out / "grid.json", {"rows": rows, "provenance": provenance})
-    with replacing(chosen.out / "grid.md") as beside:
-        beside.write_text(f"{heading}\n\n{table}\n", encoding="utf-8")
-    print(table)
+    """Run the benchmark."""
+    run("grid", options(), measure, arguments)
 
 
 if __name__ == "__main__":

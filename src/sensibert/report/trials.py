@@ -59,16 +59,15 @@ def simple_table(found: Sequence[SimpleResult], table: pd.DataFrame) -> pd.DataF
     """
     dense = table[table["method"] == REFERENCE_TUNING].set_index("task")["mean"]
     rows = [
-        (
-            *(
-                entry.task,
-                entry.name,
-                entry.primary_metric,
-                entry.primary,
-                entry.primary - dense.get(entry.task, math.nan),
-            ),
-            *(entry.file_bytes, entry.needs),
-        )
+        {
+            "task": entry.task,
+            "model": entry.name,
+            "metric": entry.primary_metric,
+            "mean": entry.primary,
+            "vs_full": entry.primary - dense.get(entry.task, math.nan),
+            "model_bytes": entry.file_bytes,
+            "needs": entry.needs,
+        }
         for entry in found
     ]
     return pd.DataFrame(rows, columns=list(SIMPLE_COLUMNS))
