@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.stage import cell_of, run
+from sensibert.compute import processes
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.data.task_files import data_hash, load_task
@@ -40,6 +41,8 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
             checkpoints=paths.checkpoints(cell),
             resume=arguments.resume,
         )
+    if not processes.is_first():
+        return
     training = trained.training
     save_model(trained.model, subject.tokenizer, paths.model(cell))
     write_record(paths.history(cell), training.history)
@@ -48,4 +51,4 @@ def finetune(arguments: argparse.Namespace, params: Params, paths: Paths) -> Non
 
 
 if __name__ == "__main__":
-    run(finetune, "task", "method", "budget", "seed", "resume")
+    run(finetune, "task", "method", "budget", "seed", "resume", "distributed")

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator
 
 from pipeline.stage import run
+from sensibert.compute import processes
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
@@ -29,11 +30,13 @@ def score(arguments: argparse.Namespace, params: Params, paths: Paths) -> None:
         wanted = params.stability.epochs
         settings = params.scoring.model_copy(update={"epochs": max(wanted)})
         for epoch, scores in enumerate(_passes(task, seed, settings, params, paths), start=1):
-            if epoch in wanted:
+            if epoch in wanted and processes.is_first():
                 write_scores(paths.rescored(task, seed, epoch), scores)
         return
     with Timer() as timer:
         *_, scores = _passes(task, seed, params.scoring, params, paths)
+    if not processes.is_first():
+        return
     write_scores(paths.scores(task, seed), scores)
     precision = resolve_precision(params.training.precision, best_device())
     provenance = collect(timer, params.model_dump(mode="json"), data_hash(paths.raw(task)), precision)
@@ -47,4 +50,4 @@ def _passes(task: str, seed: int, settings: ScoringParams, params: Params, paths
 
 
 if __name__ == "__main__":
-    run(score, "task", "seed", "repeated")
+    run(score, "task", "seed", "repeated", "distributed")

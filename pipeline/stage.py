@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sensibert.config.grid import DENSE_BUDGET, Cell
 from sensibert.config.params import Params, load_params
@@ -14,6 +16,8 @@ from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.data.tasks import TASKS
 from sensibert.errors import ParamsError, explain
 from sensibert.models.fit import check_backbone
+
+_PROCESSES = "SENSIBERT_PROCESSES"
 
 _ARGUMENTS: dict[str, dict[str, object]] = {
     "task": {"choices": list(TASKS), "metavar": "TASK", "help": "a task of the grid"},
@@ -32,11 +36,20 @@ _ARGUMENTS: dict[str, dict[str, object]] = {
     "simple": {"choices": list(SIMPLE_MODELS), "metavar": "NAME", "help": "a simple model"},
     "budget": {"type": float, "default": DENSE_BUDGET, "help": "fraction that is kept, or that trains"},
     "resume": {"action": argparse.BooleanOptionalAction, "default": True, "help": "resume at the last checkpoint"},
+    "distributed": {
+        "action": argparse.BooleanOptionalAction,
+        "default": False,
+        "help": f"this is one of the processes that torchrun or Accelerate launched, which train one model together; "
+        f"without them {_PROCESSES} in the environment says how many processes the stage starts on this machine",
+    },
     "seed": {"type": int, "help": "seed of the classifier, the data order and dropout"},
 }
 
 
-def run(stage: Callable[[argparse.Namespace, Params, Paths], None], *arguments: str) -> None:
+Stage = Callable[[argparse.Namespace, Params, Paths], None]
+
+
+def run(stage: Stage, *arguments: str) -> None:
     """Parse the command line, read params.yaml and run the stage; exit with 1 on a user's mistake."""
     gc.freeze()  # imported modules are not garbage: the collector need not look at them again
     gc.enable()
@@ -44,9 +57,41 @@ def run(stage: Callable[[argparse.Namespace, Params, Paths], None], *arguments: 
     for name in arguments:
         parser.add_argument(f"--{name}", required="default" not in _ARGUMENTS[name], **_ARGUMENTS[name])  # type: ignore[arg-type]
     chosen = parser.parse_args()
-    try:
+    with _explained():
+        if "distributed" in arguments and (chosen.distributed or _wanted_processes() > 1):
+            _run_on_processes(stage, chosen)
+        else:
+            _run(stage, chosen)
+
+
+def _run(stage: Stage, chosen: argparse.Namespace) -> None:
+    with _explained():
         params = check_backbone(load_params())
         stage(chosen, params, Paths(params.profile))
+
+
+def _run_on_processes(stage: Stage, chosen: argparse.Namespace) -> None:
+    from sensibert.compute import processes  # it loads PyTorch, which a mistake in params.yaml does not need
+
+    if not chosen.distributed:
+        processes.spawn(_run, _wanted_processes(), stage, chosen)
+        return
+    with processes.joined_as_launched():
+        _run(stage, chosen)
+
+
+def _wanted_processes() -> int:
+    wanted = os.environ.get(_PROCESSES, "1")
+    if not (wanted.isdecimal() and int(wanted)):
+        raise ParamsError(f"{_PROCESSES} is {wanted!r} in the environment; allowed: 1 and more processes")
+    return int(wanted)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """End with a plain message on a user's mistake."""
+    try:
+        yield
     except Exception as error:
         if (message := explain(error)) is None:
             raise

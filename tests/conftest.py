@@ -110,7 +110,7 @@ def examples(batch):
     return [alone(row) for row in range(len(batch["labels"]))]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_models():
     """Every row of `ARCHITECTURES` at once: name -> `tiny_model` and `batch`."""
     models = {name: _make_tiny_model(name) for name in ARCHITECTURES}

@@ -19,6 +19,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from sensibert.compute import processes
+
 _ATTENTION = "sensibert_dropout"
 _LEVELS = 1 << 16
 _LEAST_WORD = -(1 << 63)
@@ -26,28 +28,42 @@ _VECTOR_BYTES = 64
 
 
 def dropout(values: Tensor, probability: float) -> Tensor:
-    """Zero each element of a CPU tensor with a probability below 1 and scale the others to keep the mean.
+    """Zero each element of a tensor with a probability below 1 and scale the others to keep the mean.
+
+    A process that has some rows of a batch (`processes.sharing`) draws the noise of all of them and takes its own.
 
     Args:
-        values: Any shape, floating point.
+        values: Any shape, floating point; the rows of the batch first.
         probability: Rounded to a multiple of 1/65536.
     """
     dropped_levels = round(probability * _LEVELS)
-    words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(_LEAST_WORD, None)
-    levels = words.view(torch.int16)[: values.numel()].view(values.shape)
+    first, drawn = _place_in_batch(values)
+    words = torch.empty(-(-drawn // 4), dtype=torch.int64, device=values.device).random_(_LEAST_WORD, None)
+    levels = words.view(torch.int16)[first : first + values.numel()].view(values.shape)
     # Written as numbers right away: a tensor of booleans would be read and converted again.
-    noise = torch.ge(levels, dropped_levels - _LEVELS // 2, out=torch.empty(values.shape, dtype=values.dtype))
+    noise = torch.empty(values.shape, dtype=values.dtype, device=values.device)
+    torch.ge(levels, dropped_levels - _LEVELS // 2, out=noise)
     return values * noise.mul_(_LEVELS / (_LEVELS - dropped_levels))
+
+
+def _place_in_batch(values: Tensor) -> tuple[int, int]:
+    """Where the elements of a tensor begin among those of the whole batch, and how many these are."""
+    share = processes.current_share()
+    # Rows may be split into heads; a matrix of another height is a table that all rows share, of DeBERTa's positions.
+    if share is None or values.shape[0] % share.size or (values.dim() == 2 and values.shape[0] != share.size):
+        return 0, values.numel()
+    of_row = values.numel() // share.size
+    return share.first * of_row, share.total * of_row
 
 
 @contextmanager
 def cheap_dropout(model: PreTrainedModel) -> Iterator[None]:
-    """Within the block, a model on the CPU uses `dropout` for its dropout; on another device nothing changes.
+    """Within the block, a model on the CPU uses `dropout` for its dropout, and so does one of several processes.
 
-    The model keeps its class, its modules and its weights. Dropout of attention weights is included where the
-    architecture lets its attention be replaced.
+    Elsewhere nothing changes. The model keeps its class, its modules and its weights. Dropout of attention weights is
+    included where the architecture lets its attention be replaced.
     """
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" and processes.count() == 1:
         yield
         return
     attention = model.config._attn_implementation

@@ -12,7 +12,7 @@ import psutil
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, usable cores and memory; GPU and threads only where torch is already loaded."""
+    """Processor, usable cores and memory; GPU, threads and processes only where torch is already loaded."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
@@ -21,6 +21,7 @@ def hardware() -> dict[str, Any]:
         "memory": psutil.virtual_memory().total,
         "gpu": gpu,
         "torch_threads": torch.get_num_threads() if torch else None,
+        "processes": torch.distributed.get_world_size() if torch and torch.distributed.is_initialized() else 1,
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sensibert.compute import processes
 from sensibert.compute.compact_embeddings import compact_embeddings
 from sensibert.compute.dropout import cheap_dropout
 from sensibert.compute.hardware import autocast, keep_for_reuse, make_deterministic, resolve_precision
@@ -146,7 +147,12 @@ def _epochs(
             model.eval().requires_grad_(False)
         for epoch in range(1, settings.epochs + 1):
             batches.sampler.set_epoch(epoch - 1)  # type: ignore[attr-defined]
-            progress = tqdm(batches, desc=f"scoring, epoch {epoch}/{settings.epochs}", mininterval=1)
+            progress = tqdm(
+                batches,
+                desc=f"scoring, epoch {epoch}/{settings.epochs}",
+                mininterval=1,
+                disable=not processes.is_first(),
+            )
             for step, batch in enumerate(progress):
                 batch = {name: values.to(model.device) for name, values in batch.items()}
                 gradients = mask_gradients(model, batch, masks, precision)
@@ -166,18 +172,20 @@ def mask_gradients(
     """Gradients of each example's own loss with respect to the masks; the weights' gradients are left on the model.
 
     Every example gets its own copy of the mask, so one backward pass gives all of them: a mask is an
-    elementwise factor and mixes no examples.
+    elementwise factor and mixes no examples. Of several processes each computes its rows, and all get all gradients.
 
     Returns:
         For each module [batch, dimensions]. The loss is a batch mean, so they are scaled by the batch size.
     """
-    size = batch["labels"].shape[0]
-    copies = {key: mask.detach().expand(size, -1).clone().requires_grad_() for key, mask in masks.items()}
-    gates = {key: copy.unsqueeze(1) for key, copy in copies.items()}
-    with gated(model, gates), autocast(precision, model.device):
-        loss = model(**batch).loss
-    loss.backward()
-    return {key: _gradient(copy) * size for key, copy in copies.items()}
+    with processes.sharing(batch) as (own, share):
+        copies = {key: mask.detach().expand(share.size, -1).clone().requires_grad_() for key, mask in masks.items()}
+        gates = {key: copy.unsqueeze(1) for key, copy in copies.items()}
+        with gated(model, gates), autocast(precision, model.device):
+            loss = model(**own).loss
+        (loss * share.weight).backward()
+    processes.sum_gradients(model)
+    gradients = processes.all_rows((_gradient(copy) for copy in copies.values()), share)
+    return {key: gradient * share.total for key, gradient in zip(copies, gradients, strict=True)}
 
 
 def _gradient(leaf: Tensor) -> Tensor:

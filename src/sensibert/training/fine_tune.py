@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
+from sensibert.compute import processes
 from sensibert.compute.compact_embeddings import compact_embeddings
 from sensibert.compute.dropout import cheap_dropout
 from sensibert.compute.hardware import (
@@ -113,7 +114,9 @@ def fine_tune(
     about = run | {"settings": settings.model_dump(), "trained": trained}
     # With the model as the method left it: a run that chose something else must not resume from these checkpoints.
     identity = fingerprint(about, model, examples) + (fingerprint({}, teacher) if teacher else "")
-    claim_scratch(checkpoints, identity, resume=resume)
+    if processes.is_first():
+        claim_scratch(checkpoints, identity, resume=resume)
+    processes.wait()
     checkpoint = _last_complete_checkpoint(checkpoints)
     make_deterministic(seed)  # the training is the same whatever the method drew
     with (
@@ -132,13 +135,16 @@ def fine_tune(
             precision=precision,
         )
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(_Progress)
+        if processes.is_first():
+            trainer.add_callback(_Progress)
+        trainer.add_callback(_EndOfDivergence)
         if epoch_callback:
             trainer.add_callback(_AfterEpoch(epoch_callback))
         trainer.train(resume_from_checkpoint=checkpoint)
     _unwrapped(model)
     _refuse_divergence(model, options.rate)
-    release_scratch(checkpoints)
+    if processes.is_first():
+        release_scratch(checkpoints)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()
     history = History(
@@ -181,7 +187,11 @@ def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Examp
 
 
 class _Trainer(Trainer):
-    """The stock Trainer, except for the loss with a teacher and a data order that no interruption changes."""
+    """The stock Trainer, except for the loss with a teacher, a data order that no interruption changes, and processes.
+
+    One that is one of several knows of no others: it does everything that a single one does, but it computes some rows
+    of each batch alone (`compute.processes`), and the first of them writes the checkpoints.
+    """
 
     def __init__(
         self,
@@ -195,20 +205,37 @@ class _Trainer(Trainer):
         self.method_options = method_options
         self.teacher = teacher
         self.precision = precision
+        self.share = processes.Share()
+        if processes.count() > 1:
+            self.model_accepts_loss_kwargs = False  # a model that knew the rows of the whole batch would divide by them
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Tensor:
+        """Compute the gradients of a batch, each process those of its rows."""
+        with processes.sharing(inputs) as (own, self.share):
+            loss = super().training_step(model, own, *arguments, **options)
+        processes.sum_gradients(model)
+        return processes.summed(loss)
+
+    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        if processes.is_first():
+            super()._save_checkpoint(*arguments, **options)
+        processes.wait()
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
         """The loss on the labels; if examples have teacher logits, mixed with the distance to the teacher."""
         teacher_logits = inputs.pop("teacher_logits", None)
         if teacher_logits is None:
-            return super().compute_loss(model, inputs, *arguments, **options)
+            loss: Any = super().compute_loss(model, inputs, *arguments, **options)
+            return loss * self.share.weight
         assert isinstance(self.method_options, DistillationParams)
         settings = self.method_options
         outputs = model(**inputs, output_hidden_states=self.teacher is not None)
         loss = distilled_loss(outputs.loss, outputs.logits, teacher_logits, settings.temperature, settings.weight)
+        loss = loss * self.share.weight
         if self.teacher is None:
             return loss
         distance = hidden_distance(outputs.hidden_states, self._taught(inputs), inputs.get("attention_mask"))
-        return loss + settings.hidden_weight * distance
+        return loss + settings.hidden_weight * distance * self.share.token_weight
 
     def _taught(self, inputs: dict[str, Any]) -> tuple[Tensor, ...]:
         """The teacher's hidden states; too many to keep for all examples."""
@@ -225,7 +252,14 @@ class _Progress(ProgressCallback):
     """The progress bar without a line for each point of the curve, which is in the result."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **options: Any) -> None:
-        """Print nothing, and end a training whose loss is no number."""
+        """Print nothing."""
+
+
+class _EndOfDivergence(TrainerCallback):
+    """Ends a training whose loss is no number."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **options: Any) -> None:
+        """Look at each point of the curve."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             raise DivergedError(
