@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside, earlier = beside_it(path, "part"), beside_it(path, "old")
-    _remove(beside)
+    remove(beside)
     _settle(earlier, path)
     try:
         yield beside
@@ -57,14 +57,14 @@ def replacing(path: Path) -> Iterator[Path]:
             path.replace(earlier)  # in one step: a kill while it was removed would leave half of it in its place
         beside.replace(path)
     finally:
-        _remove(beside)
+        remove(beside)
         _settle(earlier, path)
 
 
 def _settle(earlier: Path, path: Path) -> None:
     """Remove what was moved aside for a new `path`, or move it back if no new one came."""
     if os.path.lexists(path):
-        _remove(earlier)
+        remove(earlier)
     elif os.path.lexists(earlier):
         earlier.replace(path)
 
@@ -78,7 +78,8 @@ def _open_to_the_umask(path: Path) -> None:
             file.chmod(file.stat().st_mode | (0o666 & ~umask))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -189,6 +189,19 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(examples, whole, tmp_pat
     assert same_weights(model, whole[0])
 
 
+def test_a_checkpoint_in_which_a_bit_flipped_is_passed_over(examples, tmp_path, killed_after):
+    checkpoints = tmp_path / "checkpoints"
+    killed_after(12)
+    with pytest.raises(Killed):
+        train(new_model(), examples, checkpoints)
+    killed_after(None)
+    weights = checkpoints / "checkpoint-10" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert train(new_model(), examples, checkpoints).resumed_at_step == 0
+
+
 def test_bf16_trains(examples, whole, tmp_path):
     model, (in_fp32, fp32) = new_model(), whole
     bf16 = train(model, examples, tmp_path, SETTINGS.model_copy(update={"precision": "bf16"}))

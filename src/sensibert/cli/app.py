@@ -82,4 +82,5 @@ def main(
     sensibert grid           the same on many machines, with Ray
     sensibert track          bring its runs into MLflow
     sensibert show           see where the results are
+    sensibert verify         read all of them: is a file damaged?
     """  # noqa: D301 (a real backspace: it keeps the lines of a list apart)

@@ -97,6 +97,32 @@ def show() -> None:
     typer.echo(f"runs     {how_to_open(uri, experiment_id(uri, params.profile))}")
 
 
+@app.command()
+def verify(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove damaged files; `dvc repro` makes them again.")
+    ] = False,
+) -> None:
+    """Read every output that dvc.lock names, in the work tree and in DVC's cache: is it what was computed?
+
+    DVC looks at sizes and times. A bit that flipped on a disk, or a file that a crash cut short, can pass for whole
+    and be restored from the cache. Ends with 1 if a file is damaged and stays.
+    """
+    from sensibert.experiment.verify import find_damage, mend
+
+    damaged = find_damage()
+    for damage in damaged:
+        typer.echo(f"{'removed' if remove else 'damaged'}  {damage}")
+    if not damaged:
+        typer.echo("no file is damaged")
+    elif remove:
+        mend(damaged)
+        typer.echo("`dvc repro` makes them again")
+    else:
+        typer.echo("`sensibert verify --remove` and `dvc repro` make them again")
+        raise typer.Exit(1)
+
+
 def _listed(folder: Path, pattern: str) -> str:
     files = sorted(folder.rglob(pattern))
     return "\n         ".join(map(str, files)) or "not there yet; `dvc repro` makes them"

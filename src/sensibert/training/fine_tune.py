@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -21,7 +22,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from sensibert.compute import processes
 from sensibert.compute.compact_embeddings import compact_embeddings
@@ -39,8 +40,8 @@ from sensibert.config.method_settings import DistillationParams, MethodParams
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Example, TrainingOrder, collator, mean_length
-from sensibert.errors import DivergedError
-from sensibert.io import claim_scratch, release_scratch
+from sensibert.errors import ArtifactError, DivergedError
+from sensibert.io import claim_scratch, read_json, release_scratch, write_json
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
 from sensibert.training.distillation import distilled_loss, hidden_distance
@@ -116,8 +117,9 @@ def fine_tune(
     identity = fingerprint(about, model, examples) + (fingerprint({}, teacher) if teacher else "")
     if processes.is_first():
         claim_scratch(checkpoints, identity, resume=resume)
+        _remove_damaged_checkpoints(checkpoints)
     processes.wait()
-    checkpoint = _last_complete_checkpoint(checkpoints)
+    checkpoint = get_last_checkpoint(str(checkpoints))
     make_deterministic(seed)  # the training is the same whatever the method drew
     with (
         alone(),
@@ -219,6 +221,8 @@ class _Trainer(Trainer):
     def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
         if processes.is_first():
             super()._save_checkpoint(*arguments, **options)
+            folder = Path(str(self.args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            write_json(folder / _HASHES, _hashes(folder))
         processes.wait()
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
@@ -325,15 +329,29 @@ def _curve_point(entry: dict[str, float]) -> CurvePoint:
     return CurvePoint(*(float(entry[name]) for name in ("step", "epoch", "loss", "learning_rate")))
 
 
-def _last_complete_checkpoint(folder: Path) -> str | None:
-    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((str(path) for path in by_step if _is_complete(path)), None)
+_HASHES = "sha256.json"
+"""The last file of a checkpoint: the hashes of the others."""
 
 
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether the last file of a checkpoint is whole; a kill or a full disk in the middle leaves it missing or cut."""
+def _remove_damaged_checkpoints(folder: Path) -> None:
+    """Leave what is as it was written; a kill, a full disk or a broken one leaves a checkpoint cut or changed."""
+    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if not _is_whole(checkpoint):
+            shutil.rmtree(checkpoint)
+
+
+def _is_whole(checkpoint: Path) -> bool:
     try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())
-    except (OSError, ValueError):
+        recorded = read_json(checkpoint / _HASHES)
+    except ArtifactError:
         return False
-    return True
+    return bool(_hashes(checkpoint) == recorded)
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(checkpoint.iterdir()):
+        if path.name != _HASHES:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
