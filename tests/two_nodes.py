@@ -1,4 +1,5 @@
-"""A Ray cluster of two nodes with one CPU each, on this machine; it ends when standard input does.
+"""A Ray cluster of two nodes with one CPU each, on this machine; it ends when standard input does, and each line of it
+adds a node.
 
     python tests/two_nodes.py
 
@@ -16,6 +17,7 @@ if __name__ == "__main__":
     try:
         cluster.add_node(**SMALL)
         print(cluster.address, flush=True)
-        sys.stdin.read()
+        for _ in sys.stdin:
+            cluster.add_node(**SMALL)
     finally:
         cluster.shutdown()

@@ -1,4 +1,4 @@
-"""What kills, full disks and a second command at the same time do to every command that writes.
+"""What kills, full disks, a second command at the same time, lost hosts and damaged files do to whatever writes.
 
     make chaos                              # or, with tests/ on PYTHONPATH: python -m chaos --kills 100 --seed 0
 
@@ -14,16 +14,23 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec
 from itertools import count, cycle, islice
 from pathlib import Path
 
 from tabulate import tabulate
 from tqdm import tqdm
 
+from chaos.damage import damage
+from chaos.hosts import FAULTS, SUBJECT, lose, make_grid
 from chaos.subjects import Subject, commands, experiments, repro
 from chaos.trials import Outcome, Rehearsal, can_mount, clear, fill_disk, kill, rehearse, run_two, run_two_apart
 
-DEFECTS = ("unequal", "left behind", "traceback", "no plain error", "stuck", "both failed", "hang")
+DEFECTS = (
+    *("unequal", "left behind", "traceback", "no plain error", "stuck", "both failed", "hang"),
+    *("twice", "not named"),
+)
 Trial = Callable[[Path, random.Random], Outcome]
 
 
@@ -31,6 +38,8 @@ def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="kills that hit a running command")
+    parser.add_argument("--hosts", type=int, default=21, help="faults of a cluster in the middle of a grid")
+    parser.add_argument("--damage", type=int, default=20, help="files that are damaged")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, the signals and the room on the disk")
     parser.add_argument("--jobs", type=int, default=2, help="trials at once")
     parser.add_argument("--only", default="", help="subjects with this in their name")
@@ -87,6 +96,22 @@ class Chaos:
         subjects = [subject for subject in subjects if not subject.name.startswith("stage ")]
         making_small = [subject for subject in subjects if "small" in subject.command]
         self._run(self._trials(run_two, subjects) + self._trials(run_two_apart, making_small))
+
+    def lose_hosts(self) -> None:
+        """Each fault of a cluster in turn."""
+        if not self.chosen.hosts or self.chosen.only not in SUBJECT:
+            return
+        if find_spec("ray") is None:
+            print("lost hosts: left out, Ray is missing")
+            return
+        grid, faults = make_grid(self.base), list(islice(cycle(FAULTS), self.chosen.hosts))
+        self._run([partial(lose, fault, grid) for fault in faults])
+
+    def damage(self) -> None:
+        """Outputs of a finished experiment, drawn at random."""
+        finished = self.base / "rehearsals" / "dvc repro"
+        if not self.chosen.no_repro and self.chosen.damage:
+            self._run([partial(damage, finished, self.expected["dvc repro"])] * self.chosen.damage)
 
     def _trials(self, disturb: Callable[..., Outcome], subjects: list[Subject]) -> list[Trial]:
         def trial(subject: Subject) -> Trial:
@@ -145,6 +170,8 @@ def main() -> int:
     chaos.kill(subjects)
     chaos.fill_disks(subjects)
     chaos.pair(subjects)
+    chaos.damage()
+    chaos.lose_hosts()
     print(f"\n{table(chaos.outcomes)}")
     found = [outcome for outcome in chaos.outcomes if outcome.defects]
     if not found:

@@ -42,7 +42,7 @@ class Outcome:
 
     subject: str
     kind: str
-    """`kill`, `full disk` or `two at once`."""
+    """`kill`, `full disk`, `two at once`, `host` or `damage`."""
     how: str
     hit: bool = True
     """Whether the command was disturbed before it was done."""
@@ -70,13 +70,15 @@ class Run:
 class Command:
     """A command that runs in a process group of its own."""
 
-    def __init__(self, command: tuple[str, ...], place: Path, log: Path, **more: str) -> None:
+    def __init__(
+        self, command: tuple[str, ...], place: Path, log: Path, surroundings: dict[str, str] | None = None
+    ) -> None:
         self.log = log
         with log.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 command,
                 cwd=place,
-                env=environment(place, **more),
+                env=surroundings or environment(place),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -106,7 +108,7 @@ class Command:
 
 def run(subject: Subject, place: Path, seconds: float, **more: str) -> Run:
     """Start a subject and wait for its end."""
-    return Command(subject.command, place, log_of(place), **more).end(seconds)
+    return Command(subject.command, place, log_of(place), environment(place, **more)).end(seconds)
 
 
 def log_of(place: Path, name: str = "") -> Path:
@@ -145,7 +147,7 @@ def kill_at_change(subject: Subject, expected: Rehearsal, place: Path, number: s
     end = run(subject, place, _patience(expected), CHAOS_AT=str(change), CHAOS_SIGNAL=str(int(number)))
     how = f"{number.name} at change {change} of {expected.changes}"
     outcome = Outcome(subject.name, "kill", how, hit=end.code != 0)
-    _judge_end(outcome, end)
+    judge_end(outcome, end)
     _repeat(outcome, subject, expected, place)
     return outcome
 
@@ -158,7 +160,7 @@ def kill_after(subject: Subject, expected: Rehearsal, place: Path, number: signa
     command.send(number)
     how = f"{number.name} after {seconds:.2f} of {expected.seconds:.2f} s"
     outcome = Outcome(subject.name, "kill", how, hit)
-    _judge_end(outcome, command.end(_patience(expected)))
+    judge_end(outcome, command.end(_patience(expected)))
     _repeat(outcome, subject, expected, place)
     return outcome
 
@@ -179,7 +181,7 @@ def leave_room(room: int, subject: Subject, expected: Rehearsal, place: Path) ->
         outcome = Outcome(
             subject.name, "full disk", f"{room // 1024} KiB of {expected.growth // 1024}", first.code != 0
         )
-        _judge_end(outcome, first)
+        judge_end(outcome, first)
         if outcome.hit and "error: " not in first.output.lower():
             outcome.defects["no plain error"] = f"exit {first.code}: {first.output[-2000:]}"
         (place / ".tmp" / "ballast").unlink()
@@ -225,7 +227,7 @@ def run_two(subject: Subject, expected: Rehearsal, place: Path, draw: random.Ran
     ends = [command.end(2 * _patience(expected)) for command in (first, second)]
     outcome = Outcome(subject.name, "two at once", f"{delay:.2f} s apart")
     for end in ends:
-        _judge_end(outcome, end)
+        judge_end(outcome, end)
         if end.code != 0 and not any(saying in end.output for saying in IN_USE):
             outcome.defects["no plain error"] = f"exit {end.code}: {end.output[-2000:]}"
     if all(end.code != 0 for end in ends):
@@ -241,13 +243,13 @@ def run_two_apart(subject: Subject, expected: Rehearsal, place: Path, _: random.
     commands = [Command(subject.command, place, log_of(place)), Command(other, place, log_of(place, "-second"))]
     outcome = Outcome(subject.name, "two at once", "with two results")
     for end in [command.end(2 * _patience(expected)) for command in commands]:
-        _judge_end(outcome, end)
+        judge_end(outcome, end)
         if end.code != 0:
             outcome.defects["no plain error"] = f"exit {end.code}: {end.output[-2000:]}"
     found = snapshot(place, subject.volatile)
     twin = {name.replace("other/", "small/"): content for name, content in found.items() if "small/" not in name}
-    _compare(outcome, {name: content for name, content in found.items() if "other/" not in name}, expected.files)
-    _compare(outcome, twin, expected.files)
+    compare(outcome, {name: content for name, content in found.items() if "other/" not in name}, expected.files)
+    compare(outcome, twin, expected.files)
     return outcome
 
 
@@ -255,7 +257,8 @@ def _patience(expected: Rehearsal) -> float:
     return 60 + 10 * expected.seconds
 
 
-def _judge_end(outcome: Outcome, end: Run) -> None:
+def judge_end(outcome: Outcome, end: Run) -> None:
+    """Note a hang and a traceback."""
     if end.hung:
         outcome.defects["hang"] = end.output[-2000:]
     if end.traceback:
@@ -267,16 +270,17 @@ def _repeat(outcome: Outcome, subject: Subject, expected: Rehearsal, place: Path
     for _ in range(PATIENCE):
         end = run(subject, place, _patience(expected))
         outcome.repeats += 1
-        _judge_end(outcome, end)
+        judge_end(outcome, end)
         outcome.refused = bool(subject.refusal) and subject.refusal in end.output
         if end.code == 0 or outcome.refused:
             break
     else:
         outcome.defects["stuck"] = f"exit {end.code}: {end.output[-2000:]}"
-    _compare(outcome, snapshot(place, subject.volatile), expected.files)
+    compare(outcome, snapshot(place, subject.volatile), expected.files)
 
 
-def _compare(outcome: Outcome, found: dict[str, str], expected: dict[str, str]) -> None:
+def compare(outcome: Outcome, found: dict[str, str], expected: dict[str, str]) -> None:
+    """Note files that should not be there, and those that are missing or differ."""
     if left := sorted(found.keys() - expected.keys()):
         outcome.defects["left behind"] = ", ".join(left)
     if unequal := sorted(name for name in expected if found.get(name) != expected[name]):

@@ -127,6 +127,7 @@ def _free_clone(scratch: Path) -> Iterator[Path]:
         try:
             with FileLock(clone.with_suffix(".lock"), timeout=0):
                 reap(clone)  # of a worker that was killed a moment ago
+                (clone / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)  # it may have been writing this, too
                 if clone not in _reapers:
                     _reapers[clone] = watch(clone)
                 yield clone
