@@ -30,6 +30,8 @@ _MOMENTS = (4.0, 20.0)
 _SAVED_WITHIN = 5.0
 """Seconds in which DVC saves what a cell made."""
 _LONGEST = 300.0
+_PLAIN = ("error: ", "interrupted; ", "Failed to connect to GCS")
+"""What the command may say as it ends: ours, and what Ray says when its head is gone and ends the process itself."""
 RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -50,10 +52,6 @@ def make_grid(base: Path) -> Grid:
     """Make it, and run a copy of it in turn."""
     world, serial = base / "grid", base / "grid-serial"
     stand_ins.make(world, budgets=[0.5, 0.25, 0.125], seeds=[0, 1])
-    (world / ".dvc" / "config").write_text(
-        "[core]\n    autostage = false\n['remote \"store\"']\n    url = ../../store\n"
-    )
-    stand_ins.run(world, "git", "commit", "--quiet", "--all", "--message", "A remote")
     shutil.copytree(world, serial)
     stand_ins.run(serial, "dvc", "repro", "--quiet")
     return Grid(world, stand_ins.lock(serial), (serial / "reports/tiny/table.md").read_text())
@@ -109,6 +107,8 @@ def lose(fault: str, grid: Grid, place: Path, draw: random.Random) -> Outcome:
     place.mkdir()
     head = place / "head"
     shutil.copytree(grid.world, head)
+    stand_ins.run(head, "dvc", "remote", "add", "--quiet", "store", str(place / "store"))
+    stand_ins.run(head, "git", "commit", "--quiet", "--all", "--message", "A remote")
     moment = draw.uniform(*_MOMENTS)
     outcome = Outcome(SUBJECT, "host", f"{fault} after {moment:.1f} s")
     command = ("sensibert", "grid", "--scratch", str(place / "scratch"))
@@ -117,7 +117,7 @@ def lose(fault: str, grid: Grid, place: Path, draw: random.Random) -> Outcome:
     own = {**RAY, "RAY_AUTH_TOKEN": secrets.token_hex(16), "STAND_IN_DONE": str(place / "done")}
     own["STAND_IN_SECONDS"] = str(_SECONDS)
     with cluster(place, **own) as nodes:
-        running = _start(command, nodes, head, own)
+        running = _start(command, nodes, head, own, "")
         outcome.hit = not running.is_done_after(moment)
         struck = time.time()
         _strike(fault, nodes, running, place)
@@ -137,9 +137,9 @@ def lose(fault: str, grid: Grid, place: Path, draw: random.Random) -> Outcome:
     return outcome
 
 
-def _start(command: tuple[str, ...], nodes: Cluster, head: Path, own: dict[str, str]) -> Command:
+def _start(command: tuple[str, ...], nodes: Cluster, head: Path, own: dict[str, str], log: str) -> Command:
     environment = stand_ins.environment(head, **own)
-    return Command((*command, "--address", nodes.address), head, log_of(head), environment)
+    return Command((*command, "--address", nodes.address), head, log_of(head, log), environment)
 
 
 def _strike(fault: str, nodes: Cluster, running: Command, place: Path) -> None:
@@ -170,7 +170,7 @@ def _mount_again(place: Path) -> None:
 
 def _judge(outcome: Outcome, end: Run) -> None:
     judge_end(outcome, end)
-    if end.code > 0 and "error: " not in end.output and "interrupted" not in end.output:
+    if end.code > 0 and not any(saying in end.output for saying in _PLAIN):
         outcome.defects["no plain error"] = f"exit {end.code}: {end.output[-2000:]}"
 
 
@@ -179,8 +179,8 @@ def _repeat(
 ) -> Run:
     """Give the command again until it succeeds."""
     while end.code != 0 and outcome.repeats < PATIENCE:
-        end = _start(command, nodes, head, own).end(_LONGEST)
         outcome.repeats += 1
+        end = _start(command, nodes, head, own, f"-{outcome.repeats}").end(_LONGEST)
         _judge(outcome, end)
     return end
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import stand_ins
+from sensibert.errors import ParamsError
 from sensibert.grid.clones import Order, compute
 from sensibert.grid.pinned import pin, snapshot
 from sensibert.grid.workspace import adopt, fetch_back, lock_for, outdated, read_stages, shared_cache
@@ -128,6 +129,21 @@ def test_a_cell_that_fails_or_a_cache_that_is_not_there_is_reported(head, tmp_pa
         assert report.problem.endswith("error: it cannot be tuned")
     report = tuned(head, cache, tmp_path)  # the token is gone: to this host the folder is another one
     assert "does not see the cache" in report.problem
+
+
+def test_a_remote_that_is_another_folder_for_each_clone_is_refused(head):
+    stand_ins.run(head, "dvc", "remote", "add", "near", "../store")
+    with pytest.raises(ParamsError, match=r"dvc remote modify near url .*/store"), shared_cache(head, "near"):
+        pass
+
+
+def test_what_a_killed_run_left_in_the_cache_goes(head):
+    cache = head / ".dvc" / "cache"
+    with shared_cache(head, None) as first:
+        aside = (cache / first.token).rename(cache / "aside")
+    left = aside.rename(cache / first.token)
+    with shared_cache(head, None):
+        assert not left.exists()
 
 
 def test_what_is_only_missing_comes_back_from_the_cache(head):

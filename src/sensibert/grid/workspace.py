@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import subprocess
@@ -197,15 +198,30 @@ def shared_cache(root: Path, remote: str | None) -> Iterator[Cache]:
         known = list(repo.config["remote"])
         if remote is not None and remote not in known:
             raise ParamsError(f"--remote {remote} is no remote of DVC; there is {', '.join(known) or 'none'}")
+        if remote is not None and _is_relative(place := repo.config["remote"][remote]["url"]):
+            raise ParamsError(
+                f"--remote {remote} is a folder by its relative path, which is another one for each clone; give the "
+                f"whole path, and commit it: dvc remote modify {remote} url {place}"
+            )
         folder = Path(repo.cache.legacy.path).resolve()
         types = tuple(repo.config["cache"].get("type") or ())
-    token = folder / f".sensibert-grid-{secrets.token_hex(8)}"
     folder.mkdir(parents=True, exist_ok=True)
+    ours = f".sensibert-grid-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:10]}-"
+    for left in folder.glob(f"{ours}*"):  # by a run that was killed; work trees may share a cache
+        left.unlink()
+    token = folder / f"{ours}{secrets.token_hex(8)}"
     token.touch()
     try:
         yield Cache(str(folder), token.name, types, remote)
     finally:
         token.unlink(missing_ok=True)
+
+
+def _is_relative(place: str) -> bool:
+    """Whether DVC's config gives a place relative to itself; DVC marks what it has made absolute."""
+    from dvc.config_schema import RelPath
+
+    return isinstance(place, RelPath)
 
 
 def _read_lock(root: Path) -> dict[str, Any]:
