@@ -21,7 +21,7 @@ from sensibert.compute.hardware import autocast, make_deterministic
 from sensibert.compute.timing import Run
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import DataParams, ModelParams, Precision
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.data.tasks import TASKS, Task
 from sensibert.errors import explain
 from sensibert.experiment.provenance import Timer, collect
@@ -155,7 +155,7 @@ def masked_copy(model: PreTrainedModel, mask: Mask) -> Iterator[PreTrainedModel]
 
 
 @contextmanager
-def as_fine_tuned(model: PreTrainedModel, examples: list[Example]) -> Iterator[PreTrainedModel]:
+def as_fine_tuned(model: PreTrainedModel, examples: Examples) -> Iterator[PreTrainedModel]:
     """A copy of a model prepared as `fine_tune` prepares it for its steps."""
     own = copy.deepcopy(model)
     with ExitStack() as stack:

@@ -24,7 +24,7 @@ from sensibert.compute.hardware import make_deterministic
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import ScoringParams, TrainingParams
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.evaluation.evaluate import predict
 from sensibert.experiment.provenance import Timer
 from sensibert.io import replacing
@@ -54,7 +54,7 @@ class Work:
 
     point: Point
     backbone: str
-    examples: list[Example]
+    examples: Examples
     tokenizer: PreTrainedTokenizerBase
 
     def new_model(self) -> PreTrainedModel:

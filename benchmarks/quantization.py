@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from benchmarks.common import BATCH_SIZE, MAX_LENGTH, SEED, Options, Row, load_subject, run
 from sensibert.compute.timing import interleaved_medians
-from sensibert.data.encoding import Example, draw, evaluation_batches
+from sensibert.data.encoding import Examples, draw, evaluation_batches
 from sensibert.deploy.fidelity import fidelity_of
 from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE, export_onnx, open_session, predict_onnx
 from sensibert.evaluation.evaluate import predict
@@ -67,7 +67,7 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
         return [_row(name, file, judges, subject, expected, timed[name]) for name, file in files.items()]
 
 
-def _row(name: str, file: Path, judges: list[Example], subject: Subject, expected: np.ndarray, seconds: float) -> Row:
+def _row(name: str, file: Path, judges: Examples, subject: Subject, expected: np.ndarray, seconds: float) -> Row:
     task, found = subject.task, predict_onnx(open_session(file, 1), judges, subject.tokenizer)
     fidelity = fidelity_of(file.name, file.stat().st_size, found, expected, task, judges)
     assert fidelity.metrics is not None
@@ -108,13 +108,13 @@ class _Reader(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def _batches(file: Path, examples: list[Example], tokenizer: Any) -> Iterator[dict[str, np.ndarray]]:
+def _batches(file: Path, examples: Examples, tokenizer: Any) -> Iterator[dict[str, np.ndarray]]:
     """Texts one by one, as an ONNX file takes them."""
     names = [value.name for value in open_session(file, 1).get_inputs()]
     return ({name: batch[name].numpy() for name in names} for _, batch in evaluation_batches(examples, tokenizer, 1))
 
 
-def _answer_all(file: Path, examples: list[Example], tokenizer: Any) -> Callable[[], None]:
+def _answer_all(file: Path, examples: Examples, tokenizer: Any) -> Callable[[], None]:
     session, batches = open_session(file, 1), list(_batches(file, examples, tokenizer))
     return partial(_run_all, session, batches)
 

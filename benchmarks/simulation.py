@@ -7,8 +7,8 @@ A cell takes what its epochs take of sentences at the rates of reports/benchmark
 machine), scaled by the tokens of its task and by its budget; `sensibert grid` adds its overhead for each cell and
 each level. Within a level cells begin in the order of the grid, as Ray begins them, each on the worker that is free
 first. The head takes its time for each stage at each level, as docs/scale.md has it: DVC looks (0.022 s) and writes
-(0.013 s). What is simulated is the waiting; the rates are those of SST-2 on that machine. No GPU was measured: `--speed`
-says how many times as fast a worker is assumed to be.
+(0.013 s). What is simulated is the waiting; the rates are those of SST-2 on that machine. No GPU was measured:
+`--speed` says how many times as fast a worker is assumed to be.
 """
 
 from __future__ import annotations

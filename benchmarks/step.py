@@ -34,7 +34,7 @@ from benchmarks.common import (
 from sensibert.compute.hardware import keep_for_reuse
 from sensibert.compute.timing import interleaved_medians
 from sensibert.config.settings import Precision
-from sensibert.data.encoding import Example, training_batches
+from sensibert.data.encoding import Examples, training_batches
 from sensibert.models.slim import slim
 
 BATCHES = 10
@@ -79,7 +79,7 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
 
 def _seconds(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     batches: list[dict[str, torch.Tensor]],
     precision: Precision,
     repeats: int,

@@ -25,7 +25,7 @@ from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.method_settings import MethodParams, SptParams
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Example, labels_of
+from sensibert.data.encoding import Examples, labels_of
 from sensibert.errors import TuningError
 from sensibert.evaluation.evaluate import predict
 from sensibert.io import replacing
@@ -51,7 +51,7 @@ CONFIG = ViTConfig(
 )
 
 
-def images(digits: range, seed: int) -> tuple[list[Example], list[Example]]:
+def images(digits: range, seed: int) -> tuple[Examples, Examples]:
     """Training and test images of some digits, standardized; the labels count from 0."""
     data = load_digits()
     chosen = np.isin(data.target, digits)
@@ -77,7 +77,7 @@ def pre_trained(seed: int) -> PreTrainedModel:
 
 def tune(
     model: PreTrainedModel,
-    train: list[Example],
+    train: Examples,
     training: TrainingParams,
     method: str,
     budget: float,

@@ -1,15 +1,29 @@
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
 import torch
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from sensibert.data import encoding
 from sensibert.data.encoding import (
+    TaughtExamples,
     TrainingOrder,
     draw,
     encode,
     encode_texts,
     evaluation_batches,
+    hash_examples,
+    hash_rows,
     labels_of,
+    lengths_of,
     mean_length,
     texts_of,
+    tokens_in,
     training_batches,
 )
 from sensibert.models.backbones import load_tokenizer
@@ -110,3 +124,63 @@ def test_a_sample_holds_different_examples_and_begins_with_a_smaller_one():
     assert [example["row"] for example in draw(numbered, 4, seed=3)] == rows[:4]
     assert [example["row"] for example in draw(numbered, 10, seed=4)] != rows
     assert sorted(example["row"] for example in draw(numbered, 100, seed=3)) == list(range(30))
+
+
+@pytest.fixture
+def in_small_parts(monkeypatch):
+    """Every split is large: tokenized in parts, kept on disk, and read in parts."""
+    for name, size in {"CHUNK": 2, "IN_MEMORY": 1, "_MANY": 3}.items():
+        monkeypatch.setattr(encoding, name, size)
+
+
+def test_a_large_split_gives_the_examples_of_a_small_one(monkeypatch):
+    small = encode(dataset(pairs=True), TOKENIZER, max_length=64)
+    for name, size in {"CHUNK": 2, "IN_MEMORY": 1, "_MANY": 3}.items():
+        monkeypatch.setattr(encoding, name, size)
+    large = encode(dataset(pairs=True), TOKENIZER, max_length=64)
+    assert isinstance(large.tokens["input_ids"], np.memmap)
+    assert list(large) == list(small)
+    assert large[-1] == small[-1]
+    assert large[1:4] == [small[1], small[2], small[3]]
+    with pytest.raises(IndexError):
+        large[5]
+    assert hash_examples(large) == hash_examples(small)
+
+
+def test_what_is_read_of_arrays_is_what_is_in_the_examples(in_small_parts):
+    arrays = encode(dataset(), TOKENIZER, max_length=64)
+    for examples in (arrays, TaughtExamples(arrays, np.zeros((5, 2)))):
+        one_by_one = list(examples)
+        assert lengths_of(examples).tolist() == lengths_of(one_by_one).tolist() == LENGTHS
+        assert tokens_in(examples, 1000).equal(tokens_in(one_by_one, 1000))
+        assert labels_of(examples).tolist() == labels_of(one_by_one).tolist()
+    assert one_by_one[3] == {**arrays[3], "teacher_logits": [0.0, 0.0]}
+
+
+def test_any_change_of_an_example_is_another_hash():
+    examples = encode(dataset(), TOKENIZER, max_length=64)
+    hashes = {hash_examples(examples), hash_examples(encode(dataset(), TOKENIZER, max_length=9))}
+    for column in ("label", "idx"):
+        other = dataset().map(lambda row, column=column: {column: row[column] + 1})
+        hashes.add(hash_examples(encode(other, TOKENIZER, max_length=64)))
+    assert len(hashes) == 4
+
+
+def test_the_hash_of_rows_does_not_depend_on_how_many_are_read_at_once(in_small_parts):
+    table = dataset(pairs=True).to_pandas()
+    whole = hashlib.sha256(repr(list(table.columns)).encode())
+    whole.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    assert hash_rows(dataset(pairs=True)) == whole.hexdigest()
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=900),
+    batch_size=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_the_order_is_that_of_the_sampler_of_transformers(lengths, batch_size, seed):
+    examples = [{"input_ids": [0] * length} for length in lengths]
+    (state,) = np.random.SeedSequence([seed, 0]).generate_state(1)
+    generator = torch.Generator().manual_seed(int(state))
+    theirs = LengthGroupedSampler(batch_size, lengths=lengths, generator=generator)
+    assert list(TrainingOrder(examples, batch_size, seed)) == list(theirs)

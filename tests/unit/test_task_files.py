@@ -3,6 +3,7 @@ import json
 import pytest
 
 from sensibert.config.settings import DataParams
+from sensibert.data import task_files
 from sensibert.data.task_files import data_hash, load_task, save_task
 from sensibert.data.tasks import TASKS
 from sensibert.errors import ArtifactError
@@ -13,8 +14,10 @@ def local(directory, **settings):
     return DataParams(source="local", directory=directory, **settings)
 
 
+@pytest.mark.parametrize("in_memory", [0, 100_000])
 @pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
-def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, task):
+def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, monkeypatch, task, in_memory):
+    monkeypatch.setattr(task_files, "IN_MEMORY", in_memory)
     dataset, audit = prepare(TASKS[task], local(glue_directory))
     save_task(dataset, audit, tmp_path / "raw" / task)
     loaded = load_task(tmp_path / "raw" / task)

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Example, draw
+from sensibert.data.encoding import Examples, draw
 from sensibert.training.fine_tune import EpochCallback, fine_tune
 from sensibert.tuning.parts.layer_fisher import layer_fisher
 
@@ -23,7 +23,7 @@ COLUMNS = ("epoch", "samples", "layer", "score")
 
 def layer_scores(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     settings: TrainingParams,
     *,

@@ -591,7 +591,7 @@ def export(
     if int8 and to != "onnx":
         raise ParamsError(f"--int8 quantizes an ONNX file: it cannot be given with --to {to}")
     _claim(context, out, overwrite=overwrite, inputs=_given(folder, data))
-    from sensibert.data.encoding import encode, encode_texts, texts_of
+    from sensibert.data.encoding import Examples, encode, encode_texts, texts_of
     from sensibert.deploy.answers import usual_length
     from sensibert.models.backbones import check_length, class_names, load_model, load_tokenizer
     from sensibert.sources.files import read_labelled
@@ -602,7 +602,7 @@ def export(
     check_length(model.config, length)
     if data is None:
         task, texts = None, _sample_sentences()
-        examples = encode_texts(texts, tokenizer, length)
+        examples: Examples = encode_texts(texts, tokenizer, length)
     else:
         columns: dict[str, Any] = {"text": text, "label": label, "text_pair": text_pair}
         task, rows, dropped = read_labelled(data, **columns, classes=class_names(folder))

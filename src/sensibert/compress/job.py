@@ -21,7 +21,7 @@ from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import Cell
 from sensibert.config.method_settings import MethodParams, RecipeParams
 from sensibert.config.settings import Precision, TrainingParams
-from sensibert.data.encoding import Example, draw, encode, mean_length
+from sensibert.data.encoding import Examples, draw, encode, mean_length
 from sensibert.deploy.latency import measure_table
 from sensibert.deploy.vocabulary import coverage, trim_vocabulary
 from sensibert.errors import BackboneError, MaskError
@@ -71,7 +71,7 @@ class MadeModel:
 class _Training:
     """What a model is trained on, and how: the real run, or a short trial of it."""
 
-    examples: list[Example]
+    examples: Examples
     settings: TrainingParams
     rate: float
     checkpoints: Path
@@ -216,7 +216,7 @@ class Job:
     def _seconds(self, name: str) -> Path:
         return self.work / f"{name}-seconds.json"
 
-    def examples_for(self, made: MadeModel, split: str) -> list[Example]:
+    def examples_for(self, made: MadeModel, split: str) -> Examples:
         """A split as the tokenizer of a model cuts it; a trimmed one spells some words in other pieces."""
         subject = self.subject
         if made.tokenizer is subject.tokenizer:
@@ -287,7 +287,7 @@ class Job:
             checkpoints=training.checkpoints,
         )
 
-    def _cut(self, teacher: PreTrainedModel, mask: Mask, examples: list[Example]) -> PreTrainedModel:
+    def _cut(self, teacher: PreTrainedModel, mask: Mask, examples: Examples) -> PreTrainedModel:
         """The dense model without what the mask drops, repaired."""
         model = slim(teacher, mask)
         drawn = draw(examples, _RECIPE.repair_samples, self.recipe.seed)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Example, labels_of
+from sensibert.data.encoding import Examples, labels_of
 from sensibert.data.tasks import Task
 from sensibert.errors import DivergedError
 from sensibert.experiment.rates import search_rate
@@ -35,11 +35,11 @@ _DEV_FRACTION, _MOST_DEV, _LEAST_DEV = 0.2, 500, 40
 class Carved:
     """Training examples in two parts: those that trials train on, and those that judge them."""
 
-    train: list[Example]
-    dev: list[Example]
+    train: Examples
+    dev: Examples
 
 
-def carve(examples: list[Example], task: Task, seed: int) -> Carved | None:
+def carve(examples: Examples, task: Task, seed: int) -> Carved | None:
     """Set some training examples aside, of every class alike; None if these are too few to judge by."""
     size = min(_MOST_DEV, round(_DEV_FRACTION * len(examples)))
     if size < _LEAST_DEV:

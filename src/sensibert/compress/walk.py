@@ -17,7 +17,7 @@ from datasets import DatasetDict
 from sensibert.compress.job import Job, MadeModel, paid_elsewhere
 from sensibert.compress.limits import Limits, LimitsError, choose_budget, most_trials
 from sensibert.compress.verdict import bound_of, drop_of
-from sensibert.data.encoding import Example, mean_length
+from sensibert.data.encoding import Examples, mean_length
 from sensibert.data.task_files import Audit, SplitAudit
 from sensibert.data.tasks import Task
 from sensibert.deploy.bench import Candidate, compare_latency, one_thread, onnx_candidate, torch_candidate
@@ -141,7 +141,7 @@ class Walk:
         quantized = self.limits.deploy_as == "onnx-int8"
         export_onnx(made.model, examples, made.tokenizer, folder, max_length=length, int8=quantized)
 
-    def _answers(self, budget: float, made: MadeModel, examples: list[Example]) -> np.ndarray:
+    def _answers(self, budget: float, made: MadeModel, examples: Examples) -> np.ndarray:
         if self.limits.deploy_as == "torch":
             return predict(made.model, examples, made.tokenizer)
         return predict_onnx(open_session(self._file(budget, made)), examples, made.tokenizer)
@@ -152,7 +152,7 @@ class Walk:
         name = INT8_FILE if self.limits.deploy_as == "onnx-int8" else FP32_FILE
         return self._work / f"export-{self._name(budget)}" / name
 
-    def _dense_answers(self, job: Job, dense: MadeModel) -> tuple[list[Example], np.ndarray]:
+    def _dense_answers(self, job: Job, dense: MadeModel) -> tuple[Examples, np.ndarray]:
         """Of the dense model in PyTorch, once for all budgets."""
         path, examples = self._work / "dense-answers.npy", job.examples_for(dense, DEV)
         if not path.exists():

@@ -6,19 +6,19 @@ rows that never change except by weight decay. They are taken out during trainin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples, tokens_in
 
 
 @contextmanager
-def compact_embeddings(model: PreTrainedModel, examples: list[Example]) -> Iterator[None]:
-    """Within the block, the embedding table of a model has only the rows of the tokens in `examples` and of padding.
+def compact_embeddings(model: PreTrainedModel, *splits: Examples) -> Iterator[None]:
+    """Within the block, the embedding table of a model has only the rows of the tokens in `splits` and of padding.
 
     After it the whole table is back: the used rows as they were trained, the others as AdamW would have left
     them, only decayed. A model whose table does not train, or is shared, stays as it is.
@@ -28,7 +28,7 @@ def compact_embeddings(model: PreTrainedModel, examples: list[Example]) -> Itera
     if type(table) is not nn.Embedding or not table.weight.requires_grad or not is_own:
         yield
         return
-    small = _CompactEmbedding(table, _used_rows(examples, model.config.pad_token_id, table))
+    small = _CompactEmbedding(table, _used_rows(splits, model.config.pad_token_id, table))
     model.set_input_embeddings(small)
     try:
         yield
@@ -37,10 +37,10 @@ def compact_embeddings(model: PreTrainedModel, examples: list[Example]) -> Itera
         model.set_input_embeddings(table)
 
 
-def _used_rows(examples: list[Example], padding: int | None, table: nn.Embedding) -> Tensor:
+def _used_rows(splits: Sequence[Examples], padding: int | None, table: nn.Embedding) -> Tensor:
     used = torch.zeros(table.num_embeddings, dtype=torch.bool)
-    for example in examples:
-        used[example["input_ids"]] = True
+    for examples in splits:
+        used |= tokens_in(examples, table.num_embeddings)
     for row in (padding, table.padding_idx):
         if row is not None:
             used[row] = True

@@ -3,43 +3,141 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from sensibert.data.task_files import IN_MEMORY
 from sensibert.errors import BackboneError
 
 Example = dict[str, Any]
 """`input_ids`, `token_type_ids` where the model has them, `labels` and `idx`, the row in the source; an image has
 `pixel_values` instead. With a teacher, an example also has its `teacher_logits` [classes]."""
 
+Examples = Sequence[Example]
+
 Item = TypeVar("Item")
 
-Collate = Callable[[list[Example]], dict[str, Tensor]]
+Collate = Callable[[Examples], dict[str, Tensor]]
 """Makes a batch of examples."""
 
 
-def encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
+class EncodedTexts(Examples):
+    """Examples as a few arrays: some bytes for each token, where a list of dictionaries takes a kilobyte for each text.
+
+    Args:
+        tokens: Column -> the values of all texts one after the other [all tokens].
+        ends: Where each text ends among them [texts].
+        labels: Class ids or real numbers [texts].
+        idx: Rows in the source [texts].
+    """
+
+    def __init__(self, tokens: Mapping[str, np.ndarray], ends: np.ndarray, labels: np.ndarray, idx: np.ndarray) -> None:
+        self.tokens, self.labels, self.idx = dict(tokens), labels, idx
+        self.bounds = np.concatenate([[0], ends])
+
+    def __len__(self) -> int:
+        return len(self.idx)
+
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Example]: ...
+    def __getitem__(self, row: int | slice) -> Example | list[Example]:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        start, stop = self.bounds[row], self.bounds[row + 1]
+        columns = {name: values[start:stop].tolist() for name, values in self.tokens.items()}
+        return columns | {"labels": self.labels[row].item(), "idx": self.idx[row].item()}
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text [texts]."""
+        return np.diff(self.bounds)
+
+
+class TaughtExamples(Examples):
+    """Examples that also hold their `teacher_logits`, [examples, classes]."""
+
+    def __init__(self, examples: Examples, logits: np.ndarray) -> None:
+        self.examples, self.logits = examples, logits
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Example]: ...
+    def __getitem__(self, row: int | slice) -> Example | list[Example]:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        return {**self.examples[row], "teacher_logits": self.logits[row].tolist()}
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text [texts]."""
+        return lengths_of(self.examples)
+
+
+CHUNK = 1_000
+"""Rows of a split that are tokenized at once."""
+
+
+def encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
     """Tokenize the `text` (and `text_pair`) of a normalized split.
 
     Returns:
-        One example per row, unpadded, in the order of the rows. A list, since a Trainer reads single
-        rows and a list gives them a hundred times faster than an Arrow table.
+        One example per row, unpadded, in the order of the rows.
     """
-    frame = dataset.to_pandas()
-    pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
-    encoded = tokenizer(frame["text"].tolist(), pairs, truncation=True, max_length=max_length)
-    columns = [name for name in encoded if name != "attention_mask"]
-    rows = zip(*(encoded[name] for name in columns), frame["label"].tolist(), frame["idx"].tolist(), strict=True)
-    return [dict(zip([*columns, "labels", "idx"], row, strict=True)) for row in rows]
+    columns: dict[str, Column] = {}
+    ends, total = [], 0
+    for start in range(0, len(dataset), CHUNK):
+        rows = dataset[start : start + CHUNK]
+        encoded = tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length)
+        for name in encoded:
+            if name != "attention_mask":
+                column = columns.setdefault(name, Column(on_disk=len(dataset) > IN_MEMORY))
+                column.add(np.fromiter(chain.from_iterable(encoded[name]), dtype=np.int32))
+        of_chunk = total + np.cumsum([len(ids) for ids in encoded["input_ids"]])
+        ends.append(of_chunk)
+        total = int(of_chunk[-1])
+    tokens = {name: column.values() for name, column in columns.items()}
+    labels, idx = (dataset.data.column(name).to_numpy() for name in ("label", "idx"))
+    return EncodedTexts(tokens, np.concatenate([*ends, np.empty(0, dtype=np.int64)]), labels, idx)
+
+
+class Column:
+    """Numbers that come in parts, in memory or in a temporary file that is gone with them."""
+
+    def __init__(self, *, on_disk: bool) -> None:
+        self.parts: list[np.ndarray] = []
+        self.file = TemporaryFile() if on_disk else None  # noqa: SIM115 (it lives as long as its numbers)
+
+    def add(self, part: np.ndarray) -> None:
+        """Append some, all of one type."""
+        if self.file is None:
+            self.parts.append(part)
+        else:
+            self.file.write(part.tobytes())
+            self.parts = [part[:0]]
+
+    def values(self) -> np.ndarray:
+        """All of them."""
+        if self.file is None or not self.file.tell():
+            return np.concatenate(self.parts)
+        self.file.flush()
+        return np.memmap(self.file, dtype=self.parts[0].dtype, mode="r")
 
 
 def encode_texts(
@@ -54,10 +152,42 @@ def encode_texts(
 
 def hash_rows(rows: Dataset) -> str:
     """SHA-256 of the rows of a split: of its columns and all that is in them."""
-    table = rows.to_pandas()
-    digest = hashlib.sha256(repr(list(table.columns)).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    digest = hashlib.sha256(repr(rows.column_names).encode())
+    for table in rows.to_pandas(batch_size=CHUNK, batched=True):
+        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def hash_examples(examples: Examples) -> bytes:
+    """SHA-256 of examples and all that is in them; equal examples in another kind of sequence have another one."""
+    digest = hashlib.sha256()
+    if isinstance(examples, EncodedTexts):
+        for values in (*examples.tokens.values(), examples.bounds, examples.labels, examples.idx):
+            for start in range(0, len(values), _MANY):
+                digest.update(np.ascontiguousarray(values[start : start + _MANY]).data)
+    else:
+        for example in examples:
+            digest.update(repr(sorted(example.items())).encode())
+    return digest.digest()
+
+
+def tokens_in(examples: Examples, vocabulary: int) -> Tensor:
+    """Which tokens of a vocabulary are in the texts of examples, [vocabulary] booleans."""
+    used = torch.zeros(vocabulary, dtype=torch.bool)
+    if isinstance(examples, TaughtExamples):
+        return tokens_in(examples.examples, vocabulary)
+    if isinstance(examples, EncodedTexts):
+        ids = examples.tokens["input_ids"]
+        for start in range(0, len(ids), _MANY):
+            used[torch.from_numpy(ids[start : start + _MANY].astype(np.int64))] = True
+        return used
+    for example in examples:
+        used[example["input_ids"]] = True
+    return used
+
+
+_MANY = 1_000_000
+"""Numbers of a column that are read at once."""
 
 
 def texts_of(rows: Dataset) -> list[Any]:
@@ -72,25 +202,29 @@ def labels_in(rows: Dataset) -> np.ndarray:
     return np.asarray(rows["label"])
 
 
-def labels_of(examples: list[Example]) -> np.ndarray:
+def labels_of(examples: Examples) -> np.ndarray:
     """The class ids or real numbers of examples, [examples]."""
+    if isinstance(examples, EncodedTexts):
+        return np.array(examples.labels)
     return np.array([example["labels"] for example in examples])
 
 
-def mean_length(examples: list[Example]) -> int:
+def lengths_of(examples: Examples) -> np.ndarray:
+    """Tokens of each example, [examples]; 0 for images, which all have the same size."""
+    if isinstance(examples, EncodedTexts | TaughtExamples):
+        return examples.lengths
+    return np.array([len(example.get("input_ids", ())) for example in examples], dtype=np.int64)
+
+
+def mean_length(examples: Examples) -> int:
     """Mean number of tokens, rounded up; 0 for images."""
-    total = sum(_length(example) for example in examples)
-    return -(-total // len(examples))
+    return -(-int(lengths_of(examples).sum()) // len(examples))
 
 
 def draw(examples: Sequence[Item], count: int, seed: int) -> list[Item]:
     """A sample without repeats; all examples if there are no more. A larger sample starts with the smaller one."""
     order = np.random.default_rng(seed).permutation(len(examples))
     return [examples[row] for row in order[:count]]
-
-
-def _length(example: Example) -> int:
-    return len(example.get("input_ids", ()))  # images all have the same size
 
 
 _BATCHED = ("input_ids", "token_type_ids", "labels", "teacher_logits")
@@ -109,13 +243,13 @@ class Collator:
             raise BackboneError(f"the tokenizer {tokenizer.name_or_path!r} has no padding token: set its `pad_token`")
         self.pad = DataCollatorWithPadding(tokenizer)
 
-    def __call__(self, features: list[Example]) -> dict[str, Tensor]:
+    def __call__(self, features: Examples) -> dict[str, Tensor]:
         """Give a batch of tensors: ids and masks [batch, tokens], labels [batch]."""
         names = [name for name in _BATCHED if name in features[0]]
         return dict(self.pad([{name: example[name] for name in names} for example in features]))
 
 
-def collate_images(features: list[Example]) -> dict[str, Tensor]:
+def collate_images(features: Examples) -> dict[str, Tensor]:
     """A batch of images of one size: pixel_values [batch, channels, height, width], labels [batch]."""
     return {
         "pixel_values": torch.stack([torch.as_tensor(example["pixel_values"]) for example in features]),
@@ -128,16 +262,23 @@ def collator(tokenizer: PreTrainedTokenizerBase | None) -> Collate:
     return collate_images if tokenizer is None else Collator(tokenizer)
 
 
-class TrainingOrder(LengthGroupedSampler):
+_BATCHES_SORTED_TOGETHER = 50
+
+
+class TrainingOrder(Sampler[int]):
     """Shuffled batches of similar length, in an order that the seed and the epoch alone decide.
 
-    So a run that resumes in the middle of an epoch sees the batches that it would have seen.
+    So a run that resumes in the middle of an epoch sees the batches that it would have seen. The order is that of the
+    sampler of Transformers, which holds it as lists: here it is one array, of which parts are sorted as they come.
     """
 
-    def __init__(self, examples: list[Example], batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, lengths=[_length(example) for example in examples])
+    def __init__(self, examples: Examples, batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size = lengths_of(examples), batch_size
         self.seed = seed
         self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order; the Trainer calls this before each epoch."""
@@ -145,12 +286,26 @@ class TrainingOrder(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         (state,) = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)
-        self.generator = torch.Generator().manual_seed(int(state))
-        return super().__iter__()
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(int(state))).numpy()
+        size = self.batch_size * max(1, min(len(self) // (self.batch_size * 4), _BATCHES_SORTED_TOGETHER))
+        # The longest example comes first of all, so that a lack of memory shows soon; the first one takes its place.
+        longest = int(
+            np.argmax([self.lengths[order[start : start + size]].max() for start in range(0, len(self), size)])
+        )
+        firsts = [self._sorted(order[start : start + size])[0] for start in (0, longest * size)]
+        for number, start in enumerate(range(0, len(self), size)):
+            rows = self._sorted(order[start : start + size])
+            if number in (0, longest):
+                rows[0] = firsts[1] if number == 0 else firsts[0]
+            yield from rows.tolist()
+
+    def _sorted(self, rows: np.ndarray) -> np.ndarray:
+        """Rows from the longest to the shortest, equal ones in their order."""
+        return rows[np.argsort(-self.lengths[rows], kind="stable")]
 
 
 def training_batches(
-    examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int, seed: int
+    examples: Examples, tokenizer: PreTrainedTokenizerBase | None, batch_size: int, seed: int
 ) -> DataLoader[Any]:
     """The batches of a pass over the training data; `sampler.set_epoch` chooses the order of another pass."""
     sampler = TrainingOrder(examples, batch_size, seed)
@@ -158,10 +313,10 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, batch_size: int
+    examples: Examples, tokenizer: PreTrainedTokenizerBase | None, batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
     """Batches of similar length with the row numbers they hold."""
-    order = sorted(range(len(examples)), key=lambda row: _length(examples[row]))
+    order = np.argsort(lengths_of(examples), kind="stable").tolist()
     collate = collator(tokenizer)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
 from sensibert.errors import ArtifactError
 from sensibert.io import read_json, replacing, write_json
+
+IN_MEMORY = 100_000
+"""Rows up to which a split is kept in memory, and its examples; those of a larger one lie in a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
 
 
 def load_task(folder: Path) -> DatasetDict:
-    """Read what `save_task` wrote, into memory.
+    """Read what `save_task` wrote, into memory; a large split is mapped from a temporary file.
 
     Raises:
         ArtifactError: a file is missing or damaged.
@@ -79,9 +84,20 @@ def data_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
+def _mapped(file: pq.ParquetFile) -> pa.Table:
+    """A table whose columns lie in a temporary file, which goes when nothing reads it any more."""
+    with TemporaryDirectory(prefix="sensibert-", ignore_cleanup_errors=True) as folder:
+        place = str(Path(folder, "rows.arrow"))
+        with pa.OSFile(place, "wb") as sink, pa.ipc.new_stream(sink, file.schema_arrow) as writer:
+            for batch in file.iter_batches():
+                writer.write_batch(batch)
+        return pa.ipc.open_stream(pa.memory_map(place)).read_all()
+
+
 def _load_split(path: Path) -> Dataset:
     try:
-        return Dataset(pq.read_table(path))
+        file = pq.ParquetFile(path)
+        return Dataset(file.read() if file.metadata.num_rows <= IN_MEMORY else _mapped(file))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
     except (OSError, ValueError) as error:  # pyarrow's errors are both

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.data.tasks import Task
 from sensibert.evaluation.evaluate import metrics_of
 
@@ -28,7 +28,7 @@ class Fidelity:
 
 
 def fidelity_of(
-    file: str, size: int, found: np.ndarray, expected: np.ndarray, task: Task | None, examples: list[Example]
+    file: str, size: int, found: np.ndarray, expected: np.ndarray, task: Task | None, examples: Examples
 ) -> Fidelity:
     """Compare the logits of a file with those of the model.
 
@@ -51,6 +51,6 @@ def fidelity_of(
     )
 
 
-def labelled_metrics(task: Task | None, examples: list[Example], logits: np.ndarray) -> dict[str, float] | None:
+def labelled_metrics(task: Task | None, examples: Examples, logits: np.ndarray) -> dict[str, float] | None:
     """The task's metrics in percent; None without a task."""
     return None if task is None else metrics_of(task, logits, examples)

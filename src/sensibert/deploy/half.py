@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.data.tasks import Task
 from sensibert.deploy.fidelity import Fidelity, fidelity_of, labelled_metrics
 from sensibert.errors import DivergedError, ExportError
@@ -26,7 +26,7 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def export_half(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
     *,

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import make_deterministic
 from sensibert.config.grid import Cell
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.data.tasks import Task
 from sensibert.evaluation.evaluate import Evaluation, evaluate
 from sensibert.models.cost import measure_size
@@ -20,7 +20,7 @@ from sensibert.results import Cost, History, Result, TrainingCost
 
 def evaluate_cell(
     model: PreTrainedModel,
-    splits: Mapping[str, list[Example]],
+    splits: Mapping[str, Examples],
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     *,

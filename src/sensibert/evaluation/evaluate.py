@@ -11,7 +11,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.data.encoding import Example, evaluation_batches, labels_of
+from sensibert.data.encoding import Examples, evaluation_batches, labels_of
 from sensibert.data.tasks import Task
 from sensibert.errors import DivergedError
 from sensibert.evaluation.metrics import compute_metrics
@@ -28,7 +28,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: PreTrainedModel, splits: Mapping[str, list[Example]], tokenizer: PreTrainedTokenizerBase, task: Task
+    model: PreTrainedModel, splits: Mapping[str, Examples], tokenizer: PreTrainedTokenizerBase, task: Task
 ) -> Evaluation:
     """Predict the splits and compute the metrics.
 
@@ -48,21 +48,19 @@ def evaluate(
     return Evaluation(metrics, tables[0])
 
 
-def judge(
-    model: PreTrainedModel, examples: list[Example], tokenizer: PreTrainedTokenizerBase | None, task: Task
-) -> float:
+def judge(model: PreTrainedModel, examples: Examples, tokenizer: PreTrainedTokenizerBase | None, task: Task) -> float:
     """The primary metric of a model on some examples, for choices: use it with the dev split."""
     return metrics_of(task, predict(model, examples, tokenizer), examples)[task.primary_metric]
 
 
-def metrics_of(task: Task, logits: np.ndarray, examples: list[Example]) -> dict[str, float]:
+def metrics_of(task: Task, logits: np.ndarray, examples: Examples) -> dict[str, float]:
     """The metrics, in percent, that logits [examples, classes] reach on the labels of the examples."""
     return compute_metrics(task, prediction_of(task, logits), labels_of(examples))
 
 
 def predict(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase | None,
     batch_size: int = 64,
     *,
@@ -90,7 +88,7 @@ def prediction_of(task: Task, logits: np.ndarray) -> np.ndarray:
     return logits[:, 0] if task.is_regression else logits.argmax(axis=1)
 
 
-def prediction_table(task: Task, examples: list[Example], logits: np.ndarray) -> pd.DataFrame:
+def prediction_table(task: Task, examples: Examples, logits: np.ndarray) -> pd.DataFrame:
     """One row per example: `idx`, `label`, `prediction` and one `logit_<class>` per class."""
     names = task.label_names or ("score",)
     return pd.DataFrame(

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from sensibert.config.grid import Cell
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.evaluation.evaluate import judge
 from sensibert.models.subject import Subject
 from sensibert.pruning.base import Procedure, PruningContext
@@ -28,7 +28,7 @@ class DevTrials:
 
     subject: Subject
     """Cells are judged on its `dev`, which is carved from the training rows."""
-    train: list[Example]
+    train: Examples
     """The training examples, or a sample of them."""
     scores: Callable[[int], ScoreFile]
     """Gives the scores of a seed."""

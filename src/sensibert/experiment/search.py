@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import SearchParams, TrainingParams
-from sensibert.data.encoding import Example, draw
+from sensibert.data.encoding import Examples, draw
 from sensibert.errors import DataError, DivergedError
 from sensibert.evaluation.evaluate import judge
 from sensibert.io import claim_scratch
@@ -43,7 +43,7 @@ class Search:
     seed: int
 
     @property
-    def dev(self) -> list[Example]:
+    def dev(self) -> Examples:
         """What the trials are judged on."""
         return self.subject.examples("dev")
 
@@ -126,9 +126,7 @@ class Search:
         model = self._tuned(self.subject.train, shared, best.learning_rate, checkpoints=scratch / "refit-checkpoints")
         save_model(model, self.subject.tokenizer, scratch / "refit")
 
-    def _tuned(
-        self, examples: list[Example], settings: TrainingParams, learning_rate: float, **how: Any
-    ) -> PreTrainedModel:
+    def _tuned(self, examples: Examples, settings: TrainingParams, learning_rate: float, **how: Any) -> PreTrainedModel:
         options = self.options.at(learning_rate)
         given = self.subject.new_model(self.seed), examples, self.subject.tokenizer, settings
         return train_cell(*given, options=options, method=self.method, seed=self.seed, **how).model

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.hardware import best_device
 from sensibert.config.settings import ModelParams
-from sensibert.data.encoding import Example, encode, hash_rows
+from sensibert.data.encoding import Examples, encode, hash_rows
 from sensibert.data.tasks import Task
 from sensibert.models.anatomy import hash_weights
 from sensibert.models.backbones import check_length, load_backbone, load_tokenizer
@@ -28,7 +28,7 @@ class Subject:
     """Names the backbone, and the number of tokens at which texts are cut."""
     trust_remote_code: bool = False
     """Whether code that the backbone's folder brings may run."""
-    _encoded: dict[str, list[Example]] = field(default_factory=dict, repr=False)
+    _encoded: dict[str, Examples] = field(default_factory=dict, repr=False)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -36,17 +36,17 @@ class Subject:
         return load_tokenizer(self.settings.backbone, trust_remote_code=self.trust_remote_code)
 
     @property
-    def train(self) -> list[Example]:
+    def train(self) -> Examples:
         """The training examples; nothing else is ever trained on or scored."""
         return self.examples("train")
 
-    def examples(self, split: str) -> list[Example]:
+    def examples(self, split: str) -> Examples:
         """The examples of a split."""
         if split not in self._encoded:
             self._encoded[split] = encode(self.dataset[split], self.tokenizer, self.settings.max_length)
         return self._encoded[split]
 
-    def splits(self, names: Sequence[str]) -> dict[str, list[Example]]:
+    def splits(self, names: Sequence[str]) -> dict[str, Examples]:
         """The examples of several splits."""
         return {name: self.examples(name) for name in names}
 

@@ -14,7 +14,7 @@ from sensibert.config.methods import METHODS, Method
 from sensibert.config.params import Params
 from sensibert.config.section import Section
 from sensibert.config.settings import MaskingParams, ScoringParams, TrainingParams
-from sensibert.data.encoding import Example, mean_length
+from sensibert.data.encoding import Examples, mean_length
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask
 from sensibert.models.subject import Subject
@@ -31,7 +31,7 @@ class PruningContext:
 
     method: Method
     """Its row of the registry."""
-    examples: list[Example]
+    examples: Examples
     tokenizer: PreTrainedTokenizerBase
     new_model: Callable[[], PreTrainedModel]
     """Makes the pre-trained model with its new classifier."""
@@ -140,7 +140,7 @@ class Pruned:
     chosen: dict[str, Any]
     """What else is worth recording, JSON-ready."""
 
-    def history(self, examples: list[Example]) -> History:
+    def history(self, examples: Examples) -> History:
         """How the model was trained in total."""
         return History(
             trainable_parameters=self.trainings[-1].trainable_parameters if self.trainings else 0,

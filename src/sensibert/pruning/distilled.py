@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.compute.hardware import keep_for_reuse
 from sensibert.config.method_settings import DistillationParams
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Example, draw
+from sensibert.data.encoding import Examples, TaughtExamples, draw
 from sensibert.evaluation.evaluate import predict
 from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
@@ -46,7 +46,7 @@ def prune(context: PruningContext) -> Pruned:
 def taught(
     model: PreTrainedModel,
     teacher: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     training: TrainingParams,
     settings: DistillationParams,
@@ -56,10 +56,10 @@ def taught(
 ) -> Trained:
     """Fine-tune a model, in place, that also learns from a teacher."""
     # Once, not in every epoch: the teacher has no dropout, so its logits do not change.
-    logits = predict(teacher, examples, tokenizer).tolist()
+    logits = predict(teacher, examples, tokenizer)
     return train_cell(
         model,
-        [{**example, "teacher_logits": of} for example, of in zip(examples, logits, strict=True)],
+        TaughtExamples(examples, logits),
         tokenizer,
         training,
         options=settings,

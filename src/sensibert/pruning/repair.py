@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.settings import Precision
-from sensibert.data.encoding import Example, evaluation_batches
+from sensibert.data.encoding import Examples, evaluation_batches
 from sensibert.models.anatomy import Linear, weight_by_output
 from sensibert.models.mask import ModuleKey
 from sensibert.pruning.layerwise import Station, stations
@@ -54,7 +54,7 @@ def repair(
 
 
 def repaired(
-    dense: PreTrainedModel, small: PreTrainedModel, sample: list[Example], tokenizer: PreTrainedTokenizerBase
+    dense: PreTrainedModel, small: PreTrainedModel, sample: Examples, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, dict[str, float]]:
     """Repair a slim model, in place, with a sample of training examples; what is worth recording, JSON-ready."""
     dense.eval()

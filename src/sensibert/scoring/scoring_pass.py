@@ -20,7 +20,7 @@ from sensibert.compute.dropout import cheap_dropout
 from sensibert.compute.hardware import autocast, keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.config.methods import METHODS, names
 from sensibert.config.settings import Precision, ScoringParams
-from sensibert.data.encoding import Example, draw, mean_length, training_batches
+from sensibert.data.encoding import Examples, draw, mean_length, training_batches
 from sensibert.errors import DivergedError
 from sensibert.models.anatomy import costs_of, grains_of, prunable_modules, removable_of
 from sensibert.models.cost import unit_costs
@@ -35,7 +35,7 @@ Masks = dict[ModuleKey, Tensor]
 
 def score(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     settings: ScoringParams,
     *,
@@ -118,7 +118,7 @@ def _watching(model: PreTrainedModel, criteria: Sequence[str], seed: int) -> Wat
 
 def _epochs(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     settings: ScoringParams,
     seed: int,

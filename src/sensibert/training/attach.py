@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.method_settings import MethodParams
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.errors import TuningError
 from sensibert.models.anatomy import is_classifier
 
@@ -18,7 +18,7 @@ from sensibert.models.anatomy import is_classifier
 class TuningContext:
     """What a method may use to decide what trains: the training data and its own settings."""
 
-    examples: list[Example]
+    examples: Examples
     tokenizer: PreTrainedTokenizerBase | None
     settings: MethodParams
     budget: float

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Example
+from sensibert.data.encoding import Examples
 from sensibert.io import replacing
 from sensibert.models.cost import count
 from sensibert.models.mask import Mask
@@ -28,7 +28,7 @@ class Trained:
 
 def train_cell(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase | None,
     settings: TrainingParams,
     *,

@@ -8,7 +8,6 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from sensibert.config.grid import DENSE_BUDGET
 from sensibert.config.method_settings import DistillationParams, MethodParams
 from sensibert.config.methods import METHODS
 from sensibert.config.settings import Precision, TrainingParams
-from sensibert.data.encoding import Example, TrainingOrder, collator, mean_length
+from sensibert.data.encoding import Examples, TrainingOrder, collator, hash_examples, mean_length
 from sensibert.errors import ArtifactError, DivergedError
 from sensibert.io import claim_scratch, read_json, release_scratch, write_json
 from sensibert.results import CurvePoint, History
@@ -65,7 +64,7 @@ class Training:
 class EpochCallback:
     """Looks at the model after each epoch, and may end the training by raising an exception."""
 
-    examples: list[Example]
+    examples: Examples
     """Examples that the callback will give to the model."""
     after_epoch: Callable[[int, PreTrainedModel], None]
     """Called with the number of the epoch, from 1, and the model."""
@@ -73,7 +72,7 @@ class EpochCallback:
 
 def fine_tune(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase | None,
     settings: TrainingParams,
     *,
@@ -123,7 +122,7 @@ def fine_tune(
     make_deterministic(seed)  # the training is the same whatever the method drew
     with (
         alone(),
-        compact_embeddings(model, [*examples, *(epoch_callback.examples if epoch_callback else ())]),
+        compact_embeddings(model, examples, *([epoch_callback.examples] if epoch_callback else [])),
         cheap_dropout(model),
     ):
         trainer = _Trainer(
@@ -177,14 +176,14 @@ def _refuse_divergence(model: PreTrainedModel, learning_rate: float) -> None:
         )
 
 
-def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: list[Example]) -> str:
+def fingerprint(about: dict[str, Any], model: PreTrainedModel, *data: Examples) -> str:
     """Identity of a run, hexadecimal: its settings (JSON-ready), its initial weights and its data sets."""
     digest = hashlib.sha256(json.dumps([about, [len(examples) for examples in data]], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for example in chain.from_iterable(data):
-        digest.update(repr(sorted(example.items())).encode())
+    for examples in data:
+        digest.update(hash_examples(examples))
     return digest.hexdigest()
 
 

@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.compute.quiet import quiet
-from sensibert.data.encoding import Example, evaluation_batches
+from sensibert.data.encoding import Examples, evaluation_batches
 from sensibert.data.tasks import Task
 from sensibert.deploy.fidelity import Fidelity, fidelity_of, labelled_metrics
 from sensibert.deploy.onnx import onnx_predict
@@ -74,7 +74,7 @@ class ExportReport:
 
 def export_onnx(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
     *,
@@ -243,7 +243,7 @@ def open_session(file: Path, threads: int | None = None) -> onnxruntime.Inferenc
 
 def predict_onnx(
     session: onnxruntime.InferenceSession,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     batch_size: int = 1,
 ) -> np.ndarray:
@@ -308,7 +308,7 @@ def _example_inputs(tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
     return blank | {"attention_mask": torch.ones(2, 8, dtype=torch.long)}
 
 
-def _refuse_other_tokens(portable: Tokenizer, texts: Sequence[Text], examples: list[Example]) -> None:
+def _refuse_other_tokens(portable: Tokenizer, texts: Sequence[Text], examples: Examples) -> None:
     """A portable tokenizer must give the same examples as the model's own tokenizer."""
     for text, example in zip(texts, examples, strict=bool(texts)):
         first, second = (text, None) if isinstance(text, str) else text

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.compute.hardware import keep_for_reuse, make_deterministic, resolve_precision
 from sensibert.config.method_settings import KwonParams
 from sensibert.config.settings import Precision
-from sensibert.data.encoding import Example, draw, evaluation_batches, mean_length
+from sensibert.data.encoding import Examples, draw, evaluation_batches, mean_length
 from sensibert.errors import MaskError
 from sensibert.models.anatomy import costs_of, prunable_modules
 from sensibert.models.cost import unit_costs
@@ -55,7 +55,7 @@ class PrunedModel:
 
 def prune_model(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     budget: float,
     settings: KwonParams,

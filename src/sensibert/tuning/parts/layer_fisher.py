@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.data.encoding import Example, collator
+from sensibert.data.encoding import Examples, collator
 from sensibert.models.anatomy import layers_of
 
 
 def layer_fisher(
     model: PreTrainedModel,
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     per_parameter: bool = False,

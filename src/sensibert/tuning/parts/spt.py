@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sensibert.config.method_settings import SptParams
-from sensibert.data.encoding import Example, collator, draw
+from sensibert.data.encoding import Examples, collator, draw
 from sensibert.models.anatomy import Linear, get_linear, module_names, prunable_modules
 from sensibert.training.attach import Attached, TuningContext, allowance, classifier_parameters, set_trainable_params
 from sensibert.tuning.parts.allocation import allocate
@@ -25,7 +25,7 @@ from sensibert.tuning.parts.sparse import add_sparse_updates, merge_sparse_updat
 def taylor_sensitivity(
     model: PreTrainedModel,
     linears: dict[str, Linear],
-    examples: list[Example],
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase | None,
     batch_size: int,
 ) -> dict[str, Tensor]:
