@@ -23,7 +23,7 @@ from chaos.trials import PATIENCE, Command, Outcome, Run, judge_end, log_of
 SUBJECT = "grid on two nodes"
 FAULTS = ("a worker", "a node", "a node more", "Ray's head", "the command", "Ctrl-C", "the remote")
 """What is lost, or joins, while cells are at work."""
-_SECONDS = 2
+_SECONDS = 5
 """That a cell sleeps."""
 _MOMENTS = (4.0, 20.0)
 """Seconds between which the fault comes: Ray and DVC take the first ones."""
