@@ -147,6 +147,12 @@ def test_a_large_split_gives_the_examples_of_a_small_one(monkeypatch):
     assert hash_examples(large) == hash_examples(small)
 
 
+def test_the_rows_of_a_selection_keep_their_own_labels(in_small_parts):
+    some = dataset().select([4, 1, 3])
+    assert list(encode(some, TOKENIZER, 64)) == [encode(dataset(), TOKENIZER, 64)[row] for row in (4, 1, 3)]
+    assert len(encode(dataset().select([]), TOKENIZER, 64)) == 0
+
+
 def test_what_is_read_of_arrays_is_what_is_in_the_examples(in_small_parts):
     arrays = encode(dataset(), TOKENIZER, max_length=64)
     for examples in (arrays, TaughtExamples(arrays, np.zeros((5, 2)))):

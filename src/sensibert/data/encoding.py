@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from tempfile import TemporaryFile
@@ -100,21 +101,21 @@ def encode(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
     Returns:
         One example per row, unpadded, in the order of the rows.
     """
-    columns: dict[str, Column] = {}
-    ends, total = [], 0
+    columns: defaultdict[str, Column] = defaultdict(lambda: Column(on_disk=len(dataset) > IN_MEMORY))
     for start in range(0, len(dataset), CHUNK):
         rows = dataset[start : start + CHUNK]
         encoded = tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length)
         for name in encoded:
             if name != "attention_mask":
-                column = columns.setdefault(name, Column(on_disk=len(dataset) > IN_MEMORY))
-                column.add(np.fromiter(chain.from_iterable(encoded[name]), dtype=np.int32))
-        of_chunk = total + np.cumsum([len(ids) for ids in encoded["input_ids"]])
-        ends.append(of_chunk)
-        total = int(of_chunk[-1])
-    tokens = {name: column.values() for name, column in columns.items()}
-    labels, idx = (dataset.data.column(name).to_numpy() for name in ("label", "idx"))
-    return EncodedTexts(tokens, np.concatenate([*ends, np.empty(0, dtype=np.int64)]), labels, idx)
+                columns[name].add(np.fromiter(chain.from_iterable(encoded[name]), dtype=np.int32))
+        of_row = {_LENGTH: list(map(len, encoded["input_ids"])), **{name: rows[name] for name in ("label", "idx")}}
+        for name, values in of_row.items():
+            columns[name].add(np.asarray(values))
+    lengths, labels, idx = (columns.pop(name, Column(on_disk=False)).values() for name in (_LENGTH, "label", "idx"))
+    return EncodedTexts({name: column.values() for name, column in columns.items()}, np.cumsum(lengths), labels, idx)
+
+
+_LENGTH = "length"
 
 
 class Column:
@@ -135,7 +136,7 @@ class Column:
     def values(self) -> np.ndarray:
         """All of them."""
         if self.file is None or not self.file.tell():
-            return np.concatenate(self.parts)
+            return np.concatenate(self.parts) if self.parts else np.empty(0, dtype=np.int64)
         self.file.flush()
         return np.memmap(self.file, dtype=self.parts[0].dtype, mode="r")
 
