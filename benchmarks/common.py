@@ -140,9 +140,14 @@ def mask_at(budget: float, model: PreTrainedModel, chosen: argparse.Namespace) -
     """A mask by sensitivity from a score file, or by magnitude, which takes no training."""
     if chosen.scores is not None:
         return mask_for(read_scores(chosen.scores), "sensitivity", budget, round_to=chosen.round_to)
+    return magnitude_mask(budget, model, round_to=chosen.round_to)
+
+
+def magnitude_mask(budget: float, model: PreTrainedModel, round_to: int = 1) -> Mask:
+    """A mask by magnitude per parameter."""
     magnitude = METHODS["magnitude"].implementation
     values = {key: magnitude(module, SEED).scores() for key, module in prunable_modules(model).items()}
-    options = {"grains": grains_of(model), "round_to": chosen.round_to, "rank_by": "score_per_parameter"}
+    options = {"grains": grains_of(model), "round_to": round_to, "rank_by": "score_per_parameter"}
     return make_mask(values, costs_of(model), budget, **options)
 
 

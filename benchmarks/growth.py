@@ -19,20 +19,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.common import BATCH_SIZE, SEED, Options, Row, run
+from benchmarks.common import BATCH_SIZE, SEED, Options, Row, magnitude_mask, run
 from sensibert.compute.hardware import make_deterministic
 from sensibert.config.method_settings import MethodParams
-from sensibert.config.methods import METHODS
 from sensibert.config.settings import ScoringParams, TrainingParams
 from sensibert.data.encoding import Examples
 from sensibert.evaluation.evaluate import predict
 from sensibert.experiment.provenance import Timer
 from sensibert.io import replacing
-from sensibert.models.anatomy import costs_of, grains_of, prunable_modules
 from sensibert.models.backbones import load_tokenizer
 from sensibert.models.loading import load_pretrained
 from sensibert.models.mask import Mask
-from sensibert.scoring.ranking import make_mask
 from sensibert.scoring.scoring_pass import score
 from sensibert.training.cell import train_cell
 
@@ -62,13 +59,6 @@ class Work:
         make_deterministic(SEED)
         config = load_pretrained(AutoConfig, self.backbone, num_hidden_layers=self.point.layers)
         return AutoModelForSequenceClassification.from_config(config)
-
-    def mask(self, model: PreTrainedModel) -> Mask:
-        """A mask at the budget of the point."""
-        magnitude = METHODS["magnitude"].implementation
-        values = {key: magnitude(module, SEED).scores() for key, module in prunable_modules(model).items()}
-        costs, grains = costs_of(model), grains_of(model)
-        return make_mask(values, costs, self.point.budget, grains=grains, rank_by="score_per_parameter")
 
 
 def options() -> Options:
@@ -130,7 +120,7 @@ def _tune(work: Work) -> None:
 
 def _tune_slim(work: Work) -> None:
     model = work.new_model()
-    _tuned(work, model, work.mask(model))
+    _tuned(work, model, magnitude_mask(work.point.budget, model))
 
 
 def _tuned(work: Work, model: PreTrainedModel, mask: Mask | None) -> None:

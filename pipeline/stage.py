@@ -58,25 +58,30 @@ def run(stage: Stage, *arguments: str) -> None:
         parser.add_argument(f"--{name}", required="default" not in _ARGUMENTS[name], **_ARGUMENTS[name])  # type: ignore[arg-type]
     chosen = parser.parse_args()
     with _explained():
-        if "distributed" in arguments and (chosen.distributed or _wanted_processes() > 1):
-            _run_on_processes(stage, chosen)
+        wanted = _wanted_processes() if "distributed" in arguments else 1
+        if wanted > 1 or getattr(chosen, "distributed", False):
+            _run_on_processes(stage, chosen, wanted)
         else:
             _run(stage, chosen)
 
 
 def _run(stage: Stage, chosen: argparse.Namespace) -> None:
-    with _explained():
-        params = check_backbone(load_params())
-        stage(chosen, params, Paths(params.profile))
+    params = check_backbone(load_params())
+    stage(chosen, params, Paths(params.profile))
 
 
-def _run_on_processes(stage: Stage, chosen: argparse.Namespace) -> None:
+def _run_on_processes(stage: Stage, chosen: argparse.Namespace, wanted: int) -> None:
     from sensibert.compute import processes  # it loads PyTorch, which a mistake in params.yaml does not need
 
-    if not chosen.distributed:
-        processes.spawn(_run, _wanted_processes(), stage, chosen)
-        return
-    with processes.joined_as_launched():
+    if chosen.distributed:
+        with processes.joined_as_launched():
+            _run(stage, chosen)
+    else:
+        processes.spawn(_run_explained, wanted, stage, chosen)
+
+
+def _run_explained(stage: Stage, chosen: argparse.Namespace) -> None:
+    with _explained():
         _run(stage, chosen)
 
 

@@ -1,6 +1,7 @@
 """A small repository of DVC whose cells are stand-ins: seconds that sleep, and bytes that follow from the seed."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,28 @@ def environment(root: Path, **more: str) -> dict[str, str]:
         "XDG_CACHE_HOME": str(root.parent / "cache"),
         **more,
     }
+
+
+def on_loopback() -> dict[str, str]:
+    """The environment in which Ray listens to this machine and to who has the token alone."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+def two_nodes(root: Path, **more: str) -> "subprocess.Popen[str]":
+    """Start a Ray cluster of two nodes for commands in such a repository: its first line of output is its address."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "two_nodes.py")],
+        env=environment(root, **more),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
 
 
 def run(root: Path, *command: str, fails: bool = False, **more: str) -> str:

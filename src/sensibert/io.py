@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -84,6 +85,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's content, hexadecimal; read in parts, so that a large file takes no memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def mark(folder: Path, command: str, **more: str) -> None:

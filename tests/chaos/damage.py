@@ -2,13 +2,12 @@
 
 import fnmatch
 import json
-import os
 import random
 import shutil
-import stat
 from pathlib import Path
 
 import yaml
+from damaged import cut, flip_a_bit
 
 from chaos.subjects import LOGGED, TIMED
 from chaos.trials import Command, Outcome, Rehearsal, Run, compare, judge_end, log_of
@@ -30,7 +29,11 @@ def damage(finished: Path, expected: Rehearsal, place: Path, draw: random.Random
     path, cached = draw.choice(_files(place))
     how = draw.choice(HOWS)
     victim = cached if "cache" in how else path
-    (_flip if "flips" in how else _cut)(victim, draw)
+    somewhere = draw.randrange(victim.stat().st_size)
+    if "flips" in how:
+        flip_a_bit(victim, somewhere, draw.randrange(8))
+    else:
+        cut(victim, somewhere)
     named = ""
     if victim is cached:
         path.unlink()
@@ -65,26 +68,6 @@ def _files(place: Path) -> list[tuple[Path, Path]]:
         found |= {f"{out['path']}/{name}".rstrip("/"): in_cache(md5) for name, md5 in files}
     timed = {name for name in found for pattern in VOLATILE if fnmatch.fnmatch(name, pattern)}
     return [(place / name, cached) for name, cached in sorted(found.items()) if name not in timed and cached.is_file()]
-
-
-def _flip(file: Path, draw: random.Random) -> None:
-    content = bytearray(file.read_bytes())
-    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-    _rewrite(file, bytes(content))
-
-
-def _cut(file: Path, draw: random.Random) -> None:
-    content = file.read_bytes()
-    _rewrite(file, content[: draw.randrange(len(content))])
-
-
-def _rewrite(file: Path, content: bytes) -> None:
-    """Give a file another content without a trace in its mode or its time."""
-    before = file.stat()
-    file.chmod(0o644)
-    file.write_bytes(content)
-    file.chmod(stat.S_IMODE(before.st_mode))
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _run(place: Path, *command: str) -> Run:

@@ -4,11 +4,9 @@ Stand-in cells on a Ray cluster of two nodes; DVC, the clones, the caches and Ra
 """
 
 import random
-import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,11 +30,6 @@ _SAVED_WITHIN = 5.0
 _LONGEST = 300.0
 _PLAIN = ("error: ", "interrupted; ", "Failed to connect to GCS")
 """What the command may say as it ends: ours, and what Ray says when its head is gone and ends the process itself."""
-RAY = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -83,9 +76,7 @@ class Cluster:
 @contextmanager
 def cluster(place: Path, **environment: str) -> Iterator[Cluster]:
     """Within the block the nodes are there, with the environment that their cells get."""
-    command = [sys.executable, str(stand_ins.ROOT / "tests" / "two_nodes.py")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=stand_ins.environment(place, **environment), text=True, **pipes) as process:
+    with stand_ins.two_nodes(place, **environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         found = Cluster(process, process.stdout.readline().strip())
@@ -114,7 +105,7 @@ def lose(fault: str, grid: Grid, place: Path, draw: random.Random) -> Outcome:
     command = ("sensibert", "grid", "--scratch", str(place / "scratch"))
     if fault == "the remote":
         command += ("--remote", "store")
-    own = {**RAY, "RAY_AUTH_TOKEN": secrets.token_hex(16), "STAND_IN_DONE": str(place / "done")}
+    own = {**stand_ins.on_loopback(), "STAND_IN_DONE": str(place / "done")}
     own["STAND_IN_SECONDS"] = str(_SECONDS)
     with cluster(place, **own) as nodes:
         running = _start(command, nodes, head, own, "")

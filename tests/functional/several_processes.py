@@ -15,7 +15,10 @@ from sensibert.models.backbones import load_tokenizer
 from sensibert.scoring.scoring_pass import score
 from sensibert.training.fine_tune import fine_tune
 
-SCORING = ScoringParams(epochs=1, batch_size=4, learning_rate=1e-3)
+SCORING = {
+    "scores": ScoringParams(epochs=1, batch_size=4, learning_rate=1e-3),
+    "scores of frozen weights": ScoringParams(epochs=1, batch_size=4, learning_rate=0.0),
+}
 TRAINING = TrainingParams(epochs=1, batch_size=4, precision="fp32", min_steps=0, checkpoint_steps=2)
 DISTILLATION = DistillationParams(learning_rate=1e-3, hidden_weight=1.0)
 
@@ -34,12 +37,15 @@ def of_model(folder: Path) -> dict[str, Any]:
     """The scores of a model, and its loss and its answers as it learned from labels and a teacher."""
     tokenizer = None if folder.name == "vit" else load_tokenizer("tiny-bert")
     examples, checkpoints = torch.load(folder / "examples"), folder.parents[1] / "checkpoints" / folder.name
-    *_, scores = score(load(folder), examples, tokenizer, SCORING, seed=0, precision="fp32")
+    scores = {}
+    for name, settings in SCORING.items():
+        *_, found = score(load(folder), examples, tokenizer, settings, seed=0, precision="fp32")
+        scores[name] = found.scores
     model = load(folder)
     how = {"method": "full", "options": DISTILLATION, "seed": 0, "checkpoints": checkpoints, "teacher": load(folder)}
     training = fine_tune(model, examples, tokenizer, TRAINING, **how)
     return {
-        "scores": scores.scores,
+        **scores,
         "logits": predict(model, examples, tokenizer),
         "loss": [point.loss for point in training.history.log],
     }

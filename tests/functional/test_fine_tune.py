@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from damaged import flip_a_bit
 from datasets import Dataset
 from transformers import Trainer
 
@@ -195,10 +196,7 @@ def test_a_checkpoint_in_which_a_bit_flipped_is_passed_over(examples, tmp_path, 
     with pytest.raises(Killed):
         train(new_model(), examples, checkpoints)
     killed_after(None)
-    weights = checkpoints / "checkpoint-10" / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    flip_a_bit(checkpoints / "checkpoint-10" / "model.safetensors")
     assert train(new_model(), examples, checkpoints).resumed_at_step == 0
 
 

@@ -1,8 +1,6 @@
 """`sensibert grid` on a Ray cluster of two nodes, and its workers without Ray: real DVC and clones, stand-in cells."""
 
-import secrets
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -18,12 +16,7 @@ from sensibert.grid.workspace import adopt, fetch_back, lock_for, outdated, read
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is missing: pip install 'sensibert[ray]'")
 
-ON_LOOPBACK = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(16),
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
+ON_LOOPBACK = stand_ins.on_loopback()
 
 
 @pytest.fixture
@@ -35,10 +28,7 @@ def killed(tmp_path):
 @pytest.fixture
 def address(tmp_path, killed):
     """Of a cluster of two nodes."""
-    environment = stand_ins.environment(tmp_path, STAND_IN_KILLED=str(killed), **ON_LOOPBACK)
-    command = [sys.executable, str(stand_ins.ROOT / "tests" / "two_nodes.py")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, text=True, **pipes) as cluster:
+    with stand_ins.two_nodes(tmp_path, STAND_IN_KILLED=str(killed), **ON_LOOPBACK) as cluster:
         yield cluster.stdout.readline().strip()
         cluster.stdin.close()
 

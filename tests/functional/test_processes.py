@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from several_processes import work
+from several_processes import SCORING, work
 
 from sensibert.compute import processes
 
@@ -45,12 +45,13 @@ def found(folder):
     return {count: torch.load(folder / f"{count}.found", weights_only=False) for count in (1, 2)}
 
 
-def test_two_processes_give_the_scores_of_one(found):
+@pytest.mark.parametrize("which", SCORING)
+def test_two_processes_give_the_scores_of_one(found, which):
     for architecture in ARCHITECTURES:
         of_one = found[1][architecture]
-        for criterion, modules in of_one["scores"].items():
+        for criterion, modules in of_one[which].items():
             for key, scores in modules.items():
-                of_two = found[2][architecture]["scores"][criterion][key]
+                of_two = found[2][architecture][which][criterion][key]
                 np.testing.assert_allclose(of_two, scores, rtol=1e-5, atol=1e-5 * np.abs(scores).max())
 
 

@@ -1,10 +1,8 @@
 """Damage that DVC does not see: `sensibert verify` names it, and `dvc repro` makes the same files again."""
 
-import os
-import stat
-
 import pytest
 import yaml
+from damaged import cut, flip_a_bit
 
 import stand_ins
 
@@ -24,17 +22,6 @@ def in_cache(root, path):
     stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"].values()
     (md5,) = {out["md5"] for stage in stages for out in stage["outs"] if out["path"] == path}
     return root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def flip_a_bit(file):
-    """Change a file as a bad disk does: its size, its time and its mode stay."""
-    before = file.stat()
-    file.chmod(0o644)
-    content = bytearray(file.read_bytes())
-    content[0] ^= 1
-    file.write_bytes(content)
-    file.chmod(stat.S_IMODE(before.st_mode))
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_a_flipped_bit_that_dvc_restores_is_named_and_computed_again(computed):
@@ -58,10 +45,7 @@ def test_a_flipped_bit_that_dvc_restores_is_named_and_computed_again(computed):
 
 def test_a_file_that_was_cut_in_the_work_tree_comes_back_from_the_cache(computed):
     root, lock = computed
-    file = root / MODEL
-    before = file.stat()
-    os.truncate(file, 3)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    cut(root / MODEL, 3)
     assert f"removed  {MODEL}" in stand_ins.run(root, "sensibert", "verify", "--remove")
     assert "Running stage" not in stand_ins.run(root, "dvc", "repro")
     assert stand_ins.lock(root) == lock

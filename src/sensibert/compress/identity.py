@@ -11,6 +11,7 @@ from datasets import DatasetDict
 
 from sensibert.compress.recipe import Recipe
 from sensibert.data.encoding import hash_rows
+from sensibert.io import hash_file
 from sensibert.models.mask import Mask
 from sensibert.scoring.files import ScoreFile
 
@@ -39,8 +40,7 @@ def _files_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(hash_file(path)))
     return digest.hexdigest()
 
 

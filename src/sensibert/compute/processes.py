@@ -176,6 +176,8 @@ def sum_gradients(model: nn.Module) -> None:
     if not distributed.is_initialized():
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if not gradients:  # of a scoring pass that leaves the weights as they are
+        return
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     distributed.all_reduce(flat)
     for gradient, values in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -32,7 +33,28 @@ Collate = Callable[[Examples], dict[str, Tensor]]
 """Makes a batch of examples."""
 
 
-class EncodedTexts(Examples):
+class ComputedExamples(Examples, ABC):
+    """Examples that are made when they are asked for."""
+
+    @abstractmethod
+    def example(self, row: int) -> Example:
+        """The example of a row, which is not negative."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text [examples]."""
+
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Example]: ...
+    def __getitem__(self, row: int | slice) -> Example | list[Example]:
+        rows = range(len(self))[row]
+        return self.example(rows) if isinstance(rows, int) else [self.example(each) for each in rows]
+
+
+class EncodedTexts(ComputedExamples):
     """Examples as a few arrays: some bytes for each token, where a list of dictionaries takes a kilobyte for each text.
 
     Args:
@@ -49,14 +71,8 @@ class EncodedTexts(Examples):
     def __len__(self) -> int:
         return len(self.idx)
 
-    @overload
-    def __getitem__(self, row: int) -> Example: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Example]: ...
-    def __getitem__(self, row: int | slice) -> Example | list[Example]:
-        if isinstance(row, slice):
-            return [self[each] for each in range(*row.indices(len(self)))]
-        row = range(len(self))[row]
+    def example(self, row: int) -> Example:
+        """Its columns as lists of numbers."""
         start, stop = self.bounds[row], self.bounds[row + 1]
         columns = {name: values[start:stop].tolist() for name, values in self.tokens.items()}
         return columns | {"labels": self.labels[row].item(), "idx": self.idx[row].item()}
@@ -67,7 +83,7 @@ class EncodedTexts(Examples):
         return np.diff(self.bounds)
 
 
-class TaughtExamples(Examples):
+class TaughtExamples(ComputedExamples):
     """Examples that also hold their `teacher_logits`, [examples, classes]."""
 
     def __init__(self, examples: Examples, logits: np.ndarray) -> None:
@@ -76,13 +92,8 @@ class TaughtExamples(Examples):
     def __len__(self) -> int:
         return len(self.examples)
 
-    @overload
-    def __getitem__(self, row: int) -> Example: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Example]: ...
-    def __getitem__(self, row: int | slice) -> Example | list[Example]:
-        if isinstance(row, slice):
-            return [self[each] for each in range(*row.indices(len(self)))]
+    def example(self, row: int) -> Example:
+        """The example, taught."""
         return {**self.examples[row], "teacher_logits": self.logits[row].tolist()}
 
     @property
@@ -212,7 +223,7 @@ def labels_of(examples: Examples) -> np.ndarray:
 
 def lengths_of(examples: Examples) -> np.ndarray:
     """Tokens of each example, [examples]; 0 for images, which all have the same size."""
-    if isinstance(examples, EncodedTexts | TaughtExamples):
+    if isinstance(examples, ComputedExamples):
         return examples.lengths
     return np.array([len(example.get("input_ids", ())) for example in examples], dtype=np.int64)
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
 from sensibert.errors import ArtifactError
-from sensibert.io import read_json, replacing, write_json
+from sensibert.io import hash_file, read_json, replacing, write_json
 
 IN_MEMORY = 100_000
 """Rows up to which a split is kept in memory, and its examples; those of a larger one lie in a temporary file."""
@@ -80,7 +80,7 @@ def data_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for path in files:
         total.update(path.name.encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()
 
 

@@ -6,7 +6,6 @@ are as before, and restores damaged bytes without a word.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import yaml
 from tqdm import tqdm
 
 from sensibert.errors import ArtifactError, ParamsError
-from sensibert.io import remove
+from sensibert.io import hash_file, remove
 
 LOCK = Path("dvc.lock")
 _FOLDER = ".dir"
@@ -117,5 +116,4 @@ def _in_cache(cache: Path, md5: str) -> Path:
 
 def _holds(path: Path, md5: str) -> bool:
     """Whether a file has the content that a hash says."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest() == md5.removesuffix(_FOLDER)
+    return hash_file(path, "md5") == md5.removesuffix(_FOLDER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from transformers import (
 from transformers.utils import logging
 
 from sensibert.errors import BackboneError, SensibertError
-from sensibert.io import refuse_special
+from sensibert.io import hash_file, refuse_special
 from sensibert.models.config_file import CONFIG, check_tokenizer_inputs, read_config, read_object
 from sensibert.models.weight_files import check_weights
 
@@ -151,8 +150,6 @@ def _minilm_folder() -> Path:
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != _MINILM_SHA256:
+    if (found := hash_file(weights)) != _MINILM_SHA256:
         raise BackboneError(f"{weights.name} of {MINILM!r} has sha256 {found}, expected {_MINILM_SHA256}; reinstall it")
     return folder

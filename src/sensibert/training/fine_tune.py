@@ -40,7 +40,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Examples, TrainingOrder, collator, hash_examples, mean_length
 from sensibert.errors import ArtifactError, DivergedError
-from sensibert.io import claim_scratch, read_json, release_scratch, write_json
+from sensibert.io import claim_scratch, hash_file, read_json, release_scratch, write_json
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
 from sensibert.training.distillation import distilled_loss, hidden_distance
@@ -348,9 +348,4 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(checkpoint.iterdir()):
-        if path.name != _HASHES:
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: hash_file(path) for path in sorted(checkpoint.iterdir()) if path.name != _HASHES}

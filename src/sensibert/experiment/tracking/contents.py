@@ -15,7 +15,7 @@ from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.data.tasks import TASKS
-from sensibert.io import read_json, read_record
+from sensibert.io import hash_file, read_json, read_record
 from sensibert.results import CurvePoint, Deployed, History, RateCurve, Result, Trial, best_first
 
 CELL_STAGES = ("finetune", "evaluate")
@@ -246,8 +246,7 @@ def _deployment(entry: Deployed) -> dict[str, float]:
 
 
 def _hash_files(*files: Path) -> str:
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "" for file in files]
-    return hash_of(digests)
+    return hash_of(hash_file(file) if file.exists() else "" for file in files)
 
 
 def hash_of(parts: Iterable[str]) -> str:
