@@ -1,4 +1,4 @@
-"""What kills, full disks, a second command at the same time, lost hosts and damaged files do to whatever writes.
+"""What kills, full disks, a second command, lost hosts, a lost server and damaged files do to whatever writes.
 
     make chaos                              # or, with tests/ on PYTHONPATH: python -m chaos --kills 100 --seed 0
 
@@ -22,8 +22,8 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
+from chaos import hosts, server
 from chaos.damage import damage
-from chaos.hosts import FAULTS, SUBJECT, lose, make_grid
 from chaos.subjects import Subject, commands, experiments, repro
 from chaos.trials import Outcome, Rehearsal, can_mount, clear, fill_disk, kill, rehearse, run_two, run_two_apart
 
@@ -40,6 +40,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=100, help="kills that hit a running command")
     parser.add_argument("--hosts", type=int, default=21, help="faults of a cluster in the middle of a grid")
     parser.add_argument("--damage", type=int, default=20, help="files that are damaged")
+    parser.add_argument("--servers", type=int, default=12, help="faults of an MLflow server in the middle of a sync")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, the signals and the room on the disk")
     parser.add_argument("--jobs", type=int, default=2, help="trials at once")
     parser.add_argument("--only", default="", help="subjects with this in their name")
@@ -99,19 +100,27 @@ class Chaos:
 
     def lose_hosts(self) -> None:
         """Each fault of a cluster in turn."""
-        if not self.chosen.hosts or self.chosen.only not in SUBJECT:
+        if not self.chosen.hosts or self.chosen.only not in hosts.SUBJECT:
             return
         if find_spec("ray") is None:
             print("lost hosts: left out, Ray is missing")
             return
-        grid, faults = make_grid(self.base), list(islice(cycle(FAULTS), self.chosen.hosts))
-        self._run([partial(lose, fault, grid) for fault in faults])
+        grid, faults = hosts.make_grid(self.base), list(islice(cycle(hosts.FAULTS), self.chosen.hosts))
+        self._run([partial(hosts.lose, fault, grid) for fault in faults])
 
     def damage(self) -> None:
         """Outputs of a finished experiment, drawn at random."""
         finished = self.base / "rehearsals" / "dvc repro"
         if not self.chosen.no_repro and self.chosen.damage:
             self._run([partial(damage, finished, self.expected["dvc repro"])] * self.chosen.damage)
+
+    def lose_server(self) -> None:
+        """The MLflow server of a sync."""
+        if self.chosen.no_repro or not self.chosen.servers or self.chosen.only not in server.SUBJECT:
+            return
+        finished = self.base / "rehearsals" / "dvc repro"
+        expected = server.rehearse(finished, self.base / "rehearsals" / server.SUBJECT)
+        self._run([partial(server.lose, finished, expected)] * self.chosen.servers)
 
     def _trials(self, disturb: Callable[..., Outcome], subjects: list[Subject]) -> list[Trial]:
         def trial(subject: Subject) -> Trial:
@@ -171,6 +180,7 @@ def main() -> int:
     chaos.fill_disks(subjects)
     chaos.pair(subjects)
     chaos.damage()
+    chaos.lose_server()
     chaos.lose_hosts()
     print(f"\n{table(chaos.outcomes)}")
     found = [outcome for outcome in chaos.outcomes if outcome.defects]

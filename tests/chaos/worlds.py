@@ -19,7 +19,7 @@ from work_tree import ROOT, WorkTree, make_origin
 ROWS = ("--text", "text", "--label", "label", "--max-length", "32")
 COMPRESS = ("sensibert", "compress", "--model", "tiny-bert", "--train", "rows.csv", *ROWS, "--epochs", "1", "--out")
 _NOT_LOOKED_AT = {".git", ".dvc", ".tmp", "src", "tests", "__pycache__"}
-_ID = re.compile(r"\b[0-9a-f]{32}\b")
+ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 def sources_of(place: Path) -> Path:
@@ -120,7 +120,7 @@ def snapshot(place: Path, volatile: tuple[str, ...] = ()) -> dict[str, str]:
         folders[:] = [name for name in folders if name not in _NOT_LOOKED_AT]
         for file in files:
             path = Path(folder, file)
-            name = _ID.sub("ID", path.relative_to(place).as_posix())
+            name = ID.sub("ID", path.relative_to(place).as_posix())
             found[name] = "" if any(fnmatch.fnmatch(name, pattern) for pattern in volatile) else _content(path)
     return found
 

@@ -29,11 +29,11 @@ from sensibert.experiment.tracking.sync import sync
 from sensibert.experiment.tracking.view import how_to_open
 from sensibert.io import write_json, write_record
 from sensibert.models.mask import Mask, ModuleKey, write_mask
-from sensibert.results import Cost, CurvePoint, Deployed, History, RateCurve, Result, Trial
+from sensibert.results import Cost, CurvePoint, Deployed, History, RateCurve, Result, SimpleResult, Trial
 
 ROOT = Path(__file__).parents[2]
 POINTS = 20
-KINDS = ("cell", "aggregate", "trial", "experiment")
+KINDS = ("cell", "aggregate", "trial", "simple", "experiment")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,9 @@ def make_everything(paths: Paths, params: Params) -> None:
     trials = [Trial(0, 8, 1e-3, "complete", [75.0, 80.0]), Trial(1, 8, 1e-2, "pruned", [60.0])]
     write_json(paths.search(searched) / "trials.json", [asdict(trial) for trial in trials])
     write_json(paths.search(searched) / "metrics.json", {"accuracy": 79.0, "dev": 80.0})
+    simple = SimpleResult("sst2", "words", {"accuracy": 70.0, "f1": 60.0}, "accuracy", 50, 2_000_000, "scikit-learn")
+    write_record(paths.simple("sst2", "words"), simple)
+    write_json(paths.provenance("simple", "sst2-words"), {"seconds": 2.5, "started": "2025-01-02T00:00:00.000+00:00"})
     (paths.root / "params.yaml").write_text("profile: tiny\n")
     paths.reports.mkdir(parents=True)
     (paths.reports / "table.md").write_text("| table |\n")
@@ -221,7 +224,7 @@ def synced(tmp_path_factory, initialized):
 def test_one_child_run_per_cell_and_trial_under_one_parent(params, synced):
     paths, report = synced
     (searched,) = params.searched_cells()
-    assert (report.created, report.kept, report.missing) == (len(params.cells()) + 2, 0, ())
+    assert (report.created, report.kept, report.missing) == (len(params.cells()) + 1 + 2, 0, ())
     cells, (parent,) = runs_of(paths)
     names = [*(cell.name for cell in params.cells()), *(f"search-{searched.name}-{number}" for number in (0, 1))]
     assert sorted(run.data.tags[TAG_CELL] for run in cells) == sorted(names)
@@ -403,6 +406,25 @@ def test_the_saved_view_lists_the_cells_alone_and_the_best_first(three_cells, pa
     columns = [column.partition(".") for column in state["selectedColumns"]]
     assert {"primary", "size_mb"} <= {name.strip("`") for group, _, name in columns if name.strip("`") in groups[group]}
     assert set(state["selectedColumns"]) < set(state["columnOrder"])
+
+
+def test_a_simple_model_has_a_run_in_a_table_of_its_own(synced):
+    paths, _ = synced
+    (run,) = kinds_of(paths)["simple"]
+    assert (run.info.run_name, run.data.tags["method"], run.data.tags["needs"]) == (
+        "TF-IDF, linear",
+        "words",
+        "scikit-learn",
+    )
+    assert run.data.metrics == {
+        "accuracy": 70.0, "f1": 60.0, "primary": 70.0, "simple_seconds": 2.5, "examples": 50.0, "size_mb": 2.0,
+    }  # fmt: skip
+    assert run.info.end_time - run.info.start_time == 2500
+    client = client_of(paths)
+    experiment = client.get_experiment_by_name("sensibert/tiny")
+    state = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.simple"])["state"])
+    (found,) = client.search_runs([experiment.experiment_id], state["searchFilter"])
+    assert found.info.run_id == run.info.run_id
 
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────

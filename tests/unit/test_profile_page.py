@@ -21,10 +21,12 @@ from sensibert.report.page.profile import profile_page, write_profile_page
 from sensibert.report.page.profile_data import ProfileData, best_of, overlap_table, read_profile
 from sensibert.report.page.render import rendered
 from sensibert.report.plots import curve_table
-from sensibert.results import Deployed, Effort
+from sensibert.report.trials import simple_table
+from sensibert.results import Deployed, Effort, SimpleResult
 
 ROOT = Path(__file__).parents[2]
 NO_BREAK = "\N{NO-BREAK SPACE}"
+SIMPLE = SimpleResult("sst2", "words", {"accuracy": 80.0}, "accuracy", 9, 500_000, "scikit-learn")
 
 
 def profile_data(**changes):
@@ -47,10 +49,11 @@ def profile_data(**changes):
         for method, budget, at in (points[0], points[2])
         for runtime, size, seconds in (("torch", 80_000_000, 0.01), ("onnx-int8", 20_000_000, 0.002))
     ]
+    table = comparison_table(results, efforts, deployed)
     content = {
         "profile": "mine",
         "backbone": "tiny-bert",
-        "table": comparison_table(results, efforts, deployed),
+        "table": table,
         "tests": significance_table(results, {}),
         "curve": curve_table(results),
         "kept": kept_table({found.cell: mask() for found in results if found.cell.is_pruned}),
@@ -60,6 +63,7 @@ def profile_data(**changes):
             "data_hash": {"sst2": ["0123456789abcdef"]},
             "params": {"profile": "mine", "model": {"backbone": "tiny-bert"}},
         },
+        "simple": simple_table([SIMPLE], table),
         "deployed": deployed,
         "histories": {found.cell: history() for found in results},
         "predictions": {results[0].cell: answers(), Cell("sst2", "sensitivity", 0.2, 0): answers()},
@@ -73,7 +77,7 @@ def titles(page):
 
 def test_a_profile_shows_every_part_of_it():
     page = profile_page(profile_data())
-    assert titles(page) == ["results", "deployment", "kept", "answers", "training", "stability", "origin"]
+    assert titles(page) == ["results", "simple", "deployment", "kept", "answers", "training", "stability", "origin"]
     assert page.headline == (
         f"tiny-bert, pruned by sensitivity to 0.2{TIMES} of its prunable parameters, "
         f"reaches 84.0{NO_BREAK}% accuracy on sst2, 7.0 points below the dense model."
@@ -98,7 +102,7 @@ def test_the_table_holds_each_point_and_marks_the_best_of_each_budget():
 
 
 def test_a_model_that_another_one_beats_in_every_way_is_called_beaten():
-    section = profile_page(profile_data()).sections[1]
+    section = profile_page(profile_data()).sections[2]
     shown = {(row.cells[0].text, row.cells[1].text): row.cells[-1].text for row in section.blocks[-1].rows}
     assert shown == {
         ("dense, full", "PyTorch"): "yes", ("dense, full", "ONNX INT8"): "no",
@@ -106,10 +110,23 @@ def test_a_model_that_another_one_beats_in_every_way_is_called_beaten():
     }  # fmt: skip
 
 
+def test_simple_models_stand_beside_the_dense_one():
+    (table,) = profile_page(profile_data()).sections[1].blocks
+    (row,) = table.rows
+    assert [cell.text for cell in row.cells] == [
+        "TF-IDF, linear",
+        "80.0",
+        f"{MINUS}11.0",
+        "0.5 MB",
+        "scikit-learn",
+    ]
+
+
 def test_without_deployment_stability_or_pruning_there_is_still_a_page():
     data = profile_data()
     dense = {name: getattr(data, name) for name in ("table", "curve", "tests")}
     bare = profile_data(
+        simple=data.simple.iloc[:0],
         deployed=[],
         overlaps=data.overlaps.iloc[:0],
         kept=data.kept.iloc[:0],
@@ -149,7 +166,14 @@ def test_the_best_is_that_of_the_smallest_budget():
 
 def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_test(tmp_path):
     params = load_params(ROOT / "params.yaml").model_copy(
-        update={"profile": "mine", "tasks": ["sst2"], "seeds": [0], "criteria": ["sensitivity"], "pruning": []}
+        update={
+            "profile": "mine",
+            "tasks": ["sst2"],
+            "seeds": [0],
+            "criteria": ["sensitivity"],
+            "pruning": [],
+            "simple_models": ["words"],
+        }
     )
     data, paths = profile_data(), Paths("mine", tmp_path)
     paths.reports.mkdir(parents=True)
@@ -168,6 +192,7 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
         for cell in params.deployed_cells()
     ]
     write_json(paths.bench, [asdict(entry) for entry in deployed])
+    write_record(paths.simple("sst2", "words"), SIMPLE)
     for cell in params.cells():
         write_record(paths.history(cell), history())
         if cell.is_pruned:

@@ -1,5 +1,6 @@
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from sensibert.config.settings import DataParams
@@ -14,7 +15,7 @@ def local(directory, **settings):
     return DataParams(source="local", directory=directory, **settings)
 
 
-@pytest.mark.parametrize("in_memory", [0, 100_000])
+@pytest.mark.parametrize("in_memory", [10, 100_000])
 @pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
 def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, monkeypatch, task, in_memory):
     monkeypatch.setattr(task_files, "IN_MEMORY", in_memory)
@@ -25,6 +26,8 @@ def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, monkeyp
     for split, rows in dataset.items():
         assert loaded[split].features == rows.features
         assert loaded[split].to_dict() == rows.to_dict()
+        groups = pq.ParquetFile(tmp_path / "raw" / task / f"{split}.parquet").num_row_groups
+        assert groups == -(-len(rows) // in_memory), "a group is read at once"
     assert json.loads((tmp_path / "raw" / task / "audit.json").read_text()) == audit.to_dict()
 
 

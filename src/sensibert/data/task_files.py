@@ -51,7 +51,8 @@ def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
         for split, rows in dataset.items():
             # The features' own schema: the table's may hold more metadata, which would change the bytes.
             table = rows.with_format("arrow")[:].cast(rows.features.arrow_schema)
-            pq.write_table(table, beside / f"{split}.parquet", compression="zstd")
+            # A group of rows is read at once, so that its size is what reading takes of the memory.
+            pq.write_table(table, beside / f"{split}.parquet", compression="zstd", row_group_size=IN_MEMORY)
         write_json(beside / "audit.json", audit.to_dict())
 
 

@@ -234,7 +234,8 @@ def _keys(rows: pd.DataFrame) -> pd.Series:
 
 
 def _plain(texts: pd.Series) -> pd.Series:
-    return texts.str.casefold().str.split().str.join(" ")
+    # Text by text: the words of all of them at once would take ten times the memory of the texts.
+    return texts.map(lambda text: " ".join(text.casefold().split()))
 
 
 def _set_aside(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,9 +15,10 @@ from sensibert.config.grid import Cell, Point, SearchedCell
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
+from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.data.tasks import TASKS
 from sensibert.io import hash_file, read_json, read_record
-from sensibert.results import CurvePoint, Deployed, History, RateCurve, Result, Trial, best_first
+from sensibert.results import CurvePoint, Deployed, History, RateCurve, Result, SimpleResult, Trial, best_first
 
 CELL_STAGES = ("finetune", "evaluate")
 """The DVC stages whose artifacts make up a cell's run."""
@@ -27,7 +29,7 @@ _FORMAT = "2"
 _RUNTIMES = {"torch": "", "onnx": "onnx_", "onnx-int8": "int8_"}
 """Where a model was timed -> how the names of its metrics begin."""
 
-Kind = Literal["cell", "aggregate", "trial"]
+Kind = Literal["cell", "aggregate", "trial", "simple"]
 
 
 class Times(NamedTuple):
@@ -74,7 +76,7 @@ class Content:
     """Name, value and step."""
     commit: str | None = None
     point: Point | None = None
-    """None for a trial."""
+    """None for what is no point of the grid: a trial, a simple model."""
     cell: Cell | None = None
     """None for what is no cell."""
 
@@ -85,16 +87,18 @@ class Content:
 
 
 def read_contents(params: Params, paths: Paths) -> list[Content]:
-    """What is there of the grid: a run for each cell that is computed, and for each trial of a search.
+    """What is there of the grid: a run for each cell, each simple model, and each trial of a search.
 
     Raises:
         ArtifactError: an artifact is damaged.
     """
     deployed = _read_deployed(paths)
     cells = [cell for cell in params.cells() if paths.metrics(cell).exists()]
+    simple = [point for point in product(params.tasks, params.simple_models) if paths.simple(*point).exists()]
     searched = [cell for cell in params.searched_cells() if paths.search(cell).exists()]
     return [
         *(_of_cell(params, paths, cell, deployed.get(cell, {})) for cell in cells),
+        *(_of_simple(params, paths, *point) for point in simple),
         *(trial for cell in searched for trial in _of_trials(params, paths, cell)),
     ]
 
@@ -126,6 +130,25 @@ def _of_cell(params: Params, paths: Paths, cell: Cell, deployment: dict[str, flo
         commit=_commit(provenance),
         point=cell.point,
         cell=cell,
+    )
+
+
+def _of_simple(params: Params, paths: Paths, task: str, name: str) -> Content:
+    result = read_record(paths.simple(task, name), SimpleResult)
+    provenance = _read_provenance(paths, ("simple",), f"{task}-{name}")
+    return Content(
+        kind="simple",
+        key=f"simple-{task}-{name}",
+        title=SIMPLE_MODELS[name].title,
+        task=task,
+        tags={"task": task, "method": name, "needs": result.needs, "stage": "fit_simple", "profile": params.profile},
+        params={"task": task, "method": name, **params.model_dump(mode="json", include={"data", "model"})},
+        scores={**result.metrics, "primary": result.primary},
+        measured=_efforts(provenance),
+        times=_times(provenance),
+        hash=_hash_files(paths.simple(task, name)),
+        costs={"examples": result.examples, "size_mb": result.file_bytes / 1e6},
+        commit=_commit(provenance),
     )
 
 

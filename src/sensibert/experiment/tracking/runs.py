@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 TAG_KIND = "sensibert.kind"
-"""`cell`, `aggregate`, `trial`, or `experiment` for a parent of these."""
+"""`cell`, `aggregate`, `trial`, `simple`, or `experiment` for a parent of these."""
 TAG_CELL = "sensibert.cell"
 TAG_HASH = "sensibert.artifact_hash"
 TAG_CURRENT = "sensibert.current"

@@ -24,9 +24,9 @@ class SyncReport:
     """Tracking URI, without a password."""
     experiment: str
     created: int
-    """Cells and trials that got a new run."""
+    """Cells, simple models and trials that got a new run."""
     kept: int
-    """Cells and trials that already had a run."""
+    """Those that already had a run."""
     missing: tuple[str, ...]
     """Cells of the grid that are not computed yet."""
     models: Mapping[str, str]

@@ -64,11 +64,12 @@ TRIALS = View(
     "dev",
     (*_metrics("dev", "validation"), "params.batch_size", "params.learning_rate", "tags.method", "tags.seed"),
 )
+SIMPLE = View("simple", "Simple models", "simple", "primary", (*_metrics("primary", "size_mb"), "tags.needs"))
 
 
 def write_views(store: Store, params: Params) -> None:
     """Give the experiment its tables, and what it is for; what is there already stays as it is."""
-    views = [CELLS, MEANS, *([TRIALS] if params.searched_cells() else [])]
+    views = [CELLS, MEANS, *([SIMPLE] if params.simple_models else []), *([TRIALS] if params.searched_cells() else [])]
     created = store.experiment.creation_time or 0
     wanted = {f"{_VIEW}{view.key}": _saved(view, len(params.tasks) > 1, created) for view in views}
     found = store.experiment.tags

@@ -39,6 +39,7 @@ from sensibert.report.page.profile_results import (
     mean_and_spread,
     result_charts,
     result_table,
+    simple_models_table,
     task_column,
 )
 from sensibert.report.page.render import write_page
@@ -85,6 +86,7 @@ def profile_page(data: ProfileData) -> Page:
     """What the page says."""
     sections = [
         Section("results", "Results", _RESULTS, [Charts(result_charts(data.table)), result_table(data)]),
+        Section("simple", "What one would pick instead", _SIMPLE, _simple(data.simple)),
         deployment(data.deployed),
         Section("kept", "What was kept", _KEPT, _kept(data.kept)),
         Section("answers", "How they answer", _ANSWERS, _answers(data)),
@@ -108,6 +110,7 @@ _RESULTS = (
     f"tuned in full and to pruning by {BASELINE_CRITERION} at the same budget; p is that of a paired t-test over the "
     "seeds, or of an exact McNemar test where there is one seed, not corrected for the number of comparisons."
 )
+_SIMPLE = "Models that cost seconds: if one of them is good enough, no network has to be tuned, pruned or served."
 _KEPT = "Percent of the dimensions of each layer, mean over the seeds."
 _ANSWERS = "The held-out rows, answered by the dense model and by the best small one, of the first seed."
 _TRAINING = (
@@ -202,7 +205,11 @@ def _tiles(data: ProfileData) -> list[Tile]:
     return tiles[:4]
 
 
-# What was kept, answers, training, stability, origin
+# Simple models, what was kept, answers, training, stability, origin
+
+
+def _simple(found: pd.DataFrame) -> list[Block]:
+    return [] if found.empty else [simple_models_table(found)]
 
 
 def _kept(kept: pd.DataFrame) -> list[Block]:

@@ -19,7 +19,8 @@ from sensibert.errors import ArtifactError
 from sensibert.io import how_to_mend, read_json, read_record
 from sensibert.models.mask import Mask, Modules
 from sensibert.report.comparison import REFERENCE_TUNING, TEST_COLUMNS
-from sensibert.report.gather import gather_deployed, gather_masks, require
+from sensibert.report.gather import gather_deployed, gather_masks, gather_simple, require
+from sensibert.report.trials import simple_table
 from sensibert.results import Deployed, History
 
 OVERLAP_COLUMNS = ("task", "method", "budget", "mean", "min", "random", "pairs")
@@ -44,6 +45,8 @@ class ProfileData:
     overlaps: pd.DataFrame
     """What the masks of different seeds share (`OVERLAP_COLUMNS`)."""
     provenance: Mapping[str, Any]
+    simple: pd.DataFrame
+    """The simple models (`trials.SIMPLE_COLUMNS`)."""
     deployed: Sequence[Deployed]
     histories: Mapping[Cell, History]
     predictions: Mapping[Cell, pd.DataFrame]
@@ -66,6 +69,7 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
         kept=_table(paths, "kept_dimensions"),
         overlaps=overlap_table(gather_masks(paths, params)),
         provenance=read_json(paths.reports / "provenance.json"),
+        simple=simple_table(gather_simple(paths, params), table),
         deployed=gather_deployed(paths, params),
         histories=_histories(paths, params),
         predictions=_predictions(paths, params, table),

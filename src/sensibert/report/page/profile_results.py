@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sensibert.config.methods import METHODS
+from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
 from sensibert.report.labels import NOTHING, TIMES, budget_label, metric_label, point_label
 from sensibert.report.page.blocks import Cell, Column, Drawing, Row, Table, text
@@ -84,8 +85,6 @@ def result_table(data: ProfileData) -> Table:
     """One row per task, method and budget."""
     rows = data.table
     points = list(zip(rows["task"], rows["method"], rows["budget"], strict=True))
-    metrics = rows["metric"].unique()
-    metric = metric_label(metrics[0]) if len(metrics) == 1 else "Primary metric"
     columns: list[NamedCells] = [
         (Column("Method", is_number=False, is_filter=True), [text(METHODS[name].title) for name in rows["method"]]),
         task_column(rows["task"]),
@@ -93,12 +92,37 @@ def result_table(data: ProfileData) -> Table:
             Column("Budget", is_filter=True, hint="Kept or trained part; a dense model keeps all"),
             [Cell(budget_label(method, budget), budget) for _, method, budget in points],
         ),
-        (Column(metric, best="high"), [_mean(row) for _, row in rows.iterrows()]),
+        (Column(_metric_of(rows), best="high"), [_mean(row) for _, row in rows.iterrows()]),
         *_compared_with(REFERENCE_TUNING, "dense", data, points),
         *_compared_with(BASELINE_CRITERION, BASELINE_CRITERION, data, points),
         *(_column(rows, *column) for column in _COSTS if column[0] in rows),
     ]
     return made_of(columns, "All methods", "Best: the highest mean of its task at its budget.", _best_at_budget(rows))
+
+
+def simple_models_table(rows: pd.DataFrame) -> Table:
+    """One row per task and simple model."""
+    columns: list[NamedCells] = [
+        (Column("Model", is_number=False), [text(SIMPLE_MODELS[name].title) for name in rows["model"]]),
+        task_column(rows["task"]),
+        (Column(_metric_of(rows), best="high"), each(rows["mean"], plain)),
+        (Column("vs dense", best="high", hint="Difference in points"), each(rows["vs_full"], signed)),
+        (
+            Column("Size", best="low", hint="On disk, with the backbone where it needs one"),
+            each(rows["model_bytes"], megabytes),
+        ),
+        (
+            Column("Needs", is_number=False, hint="What must be installed to run it"),
+            [text(need) for need in rows["needs"]],
+        ),
+    ]
+    return made_of(columns, "Simple models", "Nothing of the encoder is tuned for these.")
+
+
+def _metric_of(rows: pd.DataFrame) -> str:
+    """What a column of the primary metrics is called."""
+    metrics = rows["metric"].unique()
+    return metric_label(metrics[0]) if len(metrics) == 1 else "Primary metric"
 
 
 _Form = Callable[[float], str]
