@@ -67,7 +67,7 @@ def test_setfit_learns_classes_of_single_texts(pairs):
     labels = np.array([text.split()[0] in {"plot", "actor"} for text in texts]).astype(int)
     model, tokenizer = load_backbone("tiny-bert", TASKS["sst2"], 0, pooling="pooler"), load_tokenizer("tiny-bert")
     before = [weights.clone() for weights in model.parameters()]
-    given = Given(model, tokenizer, texts, labels, max_length=16, seed=0)
+    given = Given(lambda: model, tokenizer, texts, labels, max_length=16, seed=0)
     assert setfit.suits(given)
     assert setfit.knows(model)
     simple = setfit.fit(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ Answer = Callable[[Sequence[Text]], np.ndarray]
 class Given:
     """What a simple model is fitted from."""
 
-    model: PreTrainedModel
-    """A classifier whose encoder was not tuned; it does not change, and its head has no part in this."""
+    load_model: Callable[[], PreTrainedModel]
+    """Gives a classifier whose encoder was not tuned, to those that need one; its head has no part in this."""
     tokenizer: PreTrainedTokenizerBase
     """The model's."""
     texts: Sequence[Text]
@@ -46,14 +47,14 @@ class Given:
 
     @property
     def encoder(self) -> PreTrainedModel:
-        """The model without its head."""
-        return self.model.base_model.eval()  # type: ignore[return-value]
+        """The model without its head, loaded anew."""
+        return self.load_model().base_model.eval()  # type: ignore[return-value]
 
 
 def given_of(subject: Subject, seed: int) -> Given:
     """The training rows of a subject, and its backbone."""
     rows, length = subject.dataset["train"], subject.settings.max_length
-    return Given(subject.new_model(seed), subject.tokenizer, texts_of(rows), labels_in(rows), length, seed)
+    return Given(partial(subject.new_model, seed), subject.tokenizer, texts_of(rows), labels_in(rows), length, seed)
 
 
 @dataclass(frozen=True)

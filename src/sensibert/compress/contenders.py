@@ -125,7 +125,7 @@ def _simple(job: Job) -> Iterator[Contender]:
     for row in SIMPLE_MODELS.values():
         yield _fitted(row.title, row.fit, given)
     if setfit.suits(given) and setfit.knows(stock := _stock_backbone(job)):
-        yield _fitted("SetFit", setfit.fit, replace(given, model=stock))
+        yield _fitted("SetFit", setfit.fit, replace(given, load_model=lambda: stock))
 
 
 def _fitted(title: str, fit: Callable[[Given], Simple], given: Given) -> Contender:
