@@ -4,6 +4,9 @@ PYTHON ?= python3.11
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 
+# On two cores: a third worker computes while others wait for servers and for processes that start.
+WORKERS ?= 3
+
 # So that no worker is left alone with a long file at the end.
 LONGEST_FIRST := $(addprefix tests/,pipeline chaos functional hostile unit)
 
@@ -27,7 +30,7 @@ repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, an
 	@$(BIN)/sensibert show
 
 test: $(VENV)/.for-development ## Run the whole test suite; PYTEST_ARGS chooses, such as PYTEST_ARGS='-k slim'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST) $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.for-development ## Run tests/unit alone: pure, in about a minute
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/unit $(PYTEST_ARGS)
