@@ -23,6 +23,7 @@ CELLS = {
     "sst2-sensitivity-0.5-0",
 }
 TRIALS = {"search-sst2-bitfit-0-0", "search-sst2-bitfit-0-1"}
+SIMPLE = {"simple-sst2-words"}
 ALL_STAGES = {
     "download@sst2",
     "download_transferred@mrpc",
@@ -76,11 +77,11 @@ def table_of(tree):
 
 
 def runs_of(tree):
-    """Run id -> (cell, artifact hash) of the run of every cell and trial, and the ids of the parent runs."""
+    """Run id -> (key, artifact hash) of every run of a cell, simple model or trial, and the ids of the parent runs."""
     tags = {run.info.run_id: run.data.tags for run in tracked(tree)}
     parents = {key for key, of_run in tags.items() if of_run["sensibert.kind"] == "experiment"}
     assert {of_run["mlflow.parentRunId"] for key, of_run in tags.items() if key not in parents} == parents
-    cells = {key: of_run for key, of_run in tags.items() if of_run["sensibert.kind"] in ("cell", "trial")}
+    cells = {key: of_run for key, of_run in tags.items() if of_run["sensibert.kind"] in ("cell", "simple", "trial")}
     return {
         key: (of_run["sensibert.cell"], of_run["sensibert.artifact_hash"]) for key, of_run in cells.items()
     }, parents
@@ -192,18 +193,18 @@ def test_two_work_trees_give_the_same_bytes(tree, first_lock, new_work_tree, new
 
 def test_a_lost_mlflow_store_comes_back_from_the_files(tree):
     cells, parents = runs_of(tree)
-    assert {cell for cell, _ in cells.values()} == CELLS | TRIALS
-    assert len(cells) == 6
+    assert {cell for cell, _ in cells.values()} == CELLS | SIMPLE | TRIALS
+    assert len(cells) == 7
     assert len(parents) == 1
 
     for file in (tree.root / "mlflow.db", *tree.root.glob("mlartifacts")):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    assert "6 created, 0 kept" in tree.run("sensibert", "track")
+    assert "7 created, 0 kept" in tree.run("sensibert", "track")
     again, parents = runs_of(tree)
     assert sorted(again.values()) == sorted(cells.values())
     assert len(parents) == 1
 
-    assert "0 created, 6 kept" in tree.run("sensibert", "track")
+    assert "0 created, 7 kept" in tree.run("sensibert", "track")
     assert runs_of(tree) == (again, parents)
 
 
