@@ -4,16 +4,15 @@ import os
 import random
 import shutil
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
+
+from servers import await_answer, free_port
 
 from chaos.trials import PATIENCE, Command, Outcome, Run, judge_end, log_of
 from chaos.worlds import ID, environment, forget_runs, runs_of
@@ -22,7 +21,6 @@ SUBJECT = "track on a server"
 HOWS = ("goes and comes back at once", "goes and stays away", "stops answering")
 _PLAIN = "error: cannot use the MLflow store http://127.0.0.1:"
 _LONGEST = 300.0
-_STARTS_WITHIN = 120.0
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.store, self.artifacts, self.log = folder / "server.db", folder / "artifacts", folder / "server.log"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -51,18 +47,7 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not self._answers():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.uri}/health", timeout=5):
-                return True
-        except OSError:
-            return False
+        await_answer(f"{self.uri}/health", self.process, self.log)
 
     def send(self, number: int) -> None:
         """Signal it and its workers."""
@@ -76,12 +61,9 @@ class Server:
     def knows(self, seconds: float) -> Synced:
         """Its active runs, and the files of their artifacts."""
         runs = runs_of(self.store)
-        with closing(sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)) as connection:
-            found = connection.execute("SELECT run_uuid FROM runs WHERE lifecycle_stage = 'active'").fetchall()
-        active = {run for (run,) in found}
         files = [file.relative_to(self.artifacts) for file in self.artifacts.rglob("*") if file.is_file()]
-        of_runs = sorted(ID.sub("ID", file.as_posix()) for file in files if active & set(file.parts))
-        return Synced(seconds, runs, of_runs)
+        of_runs = sorted(ID.sub("ID", file.as_posix()) for file in files if runs.keys() & set(file.parts))
+        return Synced(seconds, sorted(runs.values()), of_runs)
 
 
 @contextmanager

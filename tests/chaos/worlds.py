@@ -127,7 +127,7 @@ def snapshot(place: Path, volatile: tuple[str, ...] = ()) -> dict[str, str]:
 
 def _content(path: Path) -> str:
     if path.name == "mlflow.db":
-        return _hash("\n".join(runs_of(path)).encode())
+        return _hash("\n".join(sorted(runs_of(path).values())).encode())
     if path.name == "dvc.lock":
         return _hash("\n".join(_reproducible_outs(path)).encode())
     return _hash(path.read_bytes())
@@ -148,11 +148,11 @@ def _timed(out: dict[str, str]) -> bool:
     return "/provenance/" in out["path"] or out["path"].endswith("bench.json")
 
 
-def runs_of(store: Path) -> list[str]:
-    """One line for each run of an MLflow store that is not deleted; equal for equal results."""
+def runs_of(store: Path) -> dict[str, str]:
+    """A line for each run of an MLflow store that is not deleted, by its id; equal lines for equal results."""
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
         runs = connection.execute("SELECT run_uuid, status FROM runs WHERE lifecycle_stage = 'active'").fetchall()
-        return sorted(_line(connection, run, status, {run for run, _ in runs}) for run, status in runs)
+        return {run: _line(connection, run, status, {run for run, _ in runs}) for run, status in runs}
 
 
 def _line(connection: sqlite3.Connection, run: str, status: str, active: set[str]) -> str:

@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import urllib.request
 import venv
 from pathlib import Path
@@ -20,6 +18,7 @@ import transformers
 import yaml
 from mlflow.models import Model
 from safetensors.torch import load_file, save_file
+from servers import await_answer, free_port
 
 from sensibert.data.tasks import TASKS
 from sensibert.experiment.tracking.model_folder import lay_out
@@ -203,9 +202,7 @@ def test_mlflow_gives_the_model_back(folder, logged):
 
 
 def test_an_mlflow_server_answers_without_this_package(logged, answers, clean, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local", "-p", str(port)]
     with (tmp_path / "log").open("w") as log:
         server = clean(*command, stdout=log, stderr=log, start_new_session=True)
@@ -219,17 +216,6 @@ def test_an_mlflow_server_answers_without_this_package(logged, answers, clean, t
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
-
-
-def await_answer(address, server, log, seconds=120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            return urllib.request.urlopen(address, timeout=5).close()
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(log.read_text())
 
 
 def test_nothing_saved_is_a_pickle(folder, logged):

@@ -182,6 +182,7 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
         "significance": data.tests,
         "budget_curve": data.curve,
         "kept_dimensions": data.kept,
+        "simple_models": data.simple,
     }
     for name, table in tables.items():
         table.to_csv(paths.reports / f"{name}.csv", index=False)
@@ -192,7 +193,6 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
         for cell in params.deployed_cells()
     ]
     write_json(paths.bench, [asdict(entry) for entry in deployed])
-    write_record(paths.simple("sst2", "words"), SIMPLE)
     for cell in params.cells():
         write_record(paths.history(cell), history())
         if cell.is_pruned:
@@ -205,11 +205,14 @@ def test_the_page_is_read_from_the_folder_whether_or_not_there_was_something_to_
     write_profile_page(paths, params)
     page = (paths.reports / "report.html").read_text(encoding="utf-8")
     assert "vs dense" in page
-    assert 'href="significance.csv"' in page
 
-    (paths.reports / "significance.csv").unlink()
+    for name in ("significance", "simple_models"):
+        assert f'href="{name}.csv"' in page
+        (paths.reports / f"{name}.csv").unlink()
     write_profile_page(paths, params)
-    assert 'href="significance.csv"' not in (paths.reports / "report.html").read_text(encoding="utf-8")
+    page = (paths.reports / "report.html").read_text(encoding="utf-8")
+    assert "significance.csv" not in page
+    assert "simple_models.csv" not in page
 
 
 def test_a_missing_table_is_named(tmp_path):

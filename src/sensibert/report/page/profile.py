@@ -64,13 +64,6 @@ REPORT = "report.html"
 
 _MOST_CURVES, _MOST_STEPS = 24, 60
 """Drawings of training curves for each task, and points of each curve."""
-_TESTS = "significance.csv"
-_FILES = (
-    ("table.md", "the comparison in words"),
-    ("table.csv", "its figures"),
-    (_TESTS, "the tests"),
-    ("provenance.json", "where all comes from"),
-)
 
 
 def write_profile_page(paths: Paths, params: Params) -> None:
@@ -101,8 +94,18 @@ def profile_page(data: ProfileData) -> Page:
         lead=_lead(data),
         tiles=_tiles(data),
         sections=[section for section in sections if section.blocks],
-        files=_FILES if len(data.tests) else [entry for entry in _FILES if entry[0] != _TESTS],
+        files=_files(data),
     )
+
+
+def _files(data: ProfileData) -> list[tuple[str, str]]:
+    """What lies beside the page, and what it holds; a table without rows is not written."""
+    files = [("table.md", "the comparison in words"), ("table.csv", "its figures")]
+    if len(data.tests):
+        files.append(("significance.csv", "the tests"))
+    if len(data.simple):
+        files.append(("simple_models.csv", "the simple models"))
+    return [*files, ("provenance.json", "where all comes from")]
 
 
 _RESULTS = (

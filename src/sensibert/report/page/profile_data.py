@@ -19,8 +19,8 @@ from sensibert.errors import ArtifactError
 from sensibert.io import how_to_mend, read_json, read_record
 from sensibert.models.mask import Mask, Modules
 from sensibert.report.comparison import REFERENCE_TUNING, TEST_COLUMNS
-from sensibert.report.gather import gather_deployed, gather_masks, gather_simple, require
-from sensibert.report.trials import simple_table
+from sensibert.report.gather import gather_deployed, gather_masks, require
+from sensibert.report.trials import SIMPLE_COLUMNS
 from sensibert.results import Deployed, History
 
 OVERLAP_COLUMNS = ("task", "method", "budget", "mean", "min", "random", "pairs")
@@ -64,12 +64,12 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
         profile=params.profile,
         backbone=params.model.backbone,
         table=table,
-        tests=_tests(paths),
+        tests=_table_if_any(paths, "significance", TEST_COLUMNS),
         curve=_table(paths, "budget_curve"),
         kept=_table(paths, "kept_dimensions"),
         overlaps=overlap_table(gather_masks(paths, params)),
         provenance=read_json(paths.reports / "provenance.json"),
-        simple=simple_table(gather_simple(paths, params), table),
+        simple=_table_if_any(paths, "simple_models", SIMPLE_COLUMNS),
         deployed=gather_deployed(paths, params),
         histories=_histories(paths, params),
         predictions=_predictions(paths, params, table),
@@ -119,11 +119,11 @@ def _table(paths: Paths, name: str) -> pd.DataFrame:
         raise ArtifactError(f"{path} is no table ({error}){how_to_mend(path)}") from None
 
 
-def _tests(paths: Paths) -> pd.DataFrame:
-    """The tests of the differences; none where there is nothing to compare."""
-    if (paths.reports / "significance.csv").exists():
-        return _table(paths, "significance")
-    return pd.DataFrame(columns=list(TEST_COLUMNS))
+def _table_if_any(paths: Paths, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """One that is not written where it would be empty (`formats.write_csv`)."""
+    if (paths.reports / f"{name}.csv").exists():
+        return _table(paths, name)
+    return pd.DataFrame(columns=list(columns))
 
 
 def _histories(paths: Paths, params: Params) -> dict[Cell, History]:
