@@ -21,6 +21,13 @@ def test_the_readme_shows_the_table_of_the_default_profile():
         assert row in shown, f"README.md lacks this row of reports/pydocs/table.md: {row}"
 
 
+def test_the_readme_leads_to_the_pages():
+    _, _, list_of_pages = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Read on")
+    linked = re.findall(r"\]\(docs/([^)#]+)\)", list_of_pages)
+    assert "README.md" in linked  # the index of them all
+    assert len(linked) > 5
+
+
 def test_the_headline_is_of_the_default_profile():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     headline = text.partition("<!-- headline")[2].partition("\n\n")[0]
@@ -36,12 +43,6 @@ def test_the_headline_is_of_the_default_profile():
         f"another {quantized['latency_ms'] / small['latency_ms']:.1f}",
     ]
     assert not [said for said in (*sizes, *latencies, *metrics, *factors) if said not in " ".join(headline.split())]
-
-
-def test_the_simple_models_are_those_of_the_default_profile():
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    means = pd.read_csv(ROOT / "reports/pydocs/simple_models.csv").set_index("model")["mean"]
-    assert f"frozen embeddings reaches {means['frozen']:.1f} %, and on TF-IDF {means['words']:.1f} %" in text
 
 
 def test_the_results_show_the_accuracies_on_sst2():
