@@ -158,8 +158,11 @@ def _draw(found: dict[tuple[str, str], list[tuple[float, float]]], folder: Path)
     for axis, quantity in zip(axes[0], quantities, strict=True):
         for (of, stage), points in found.items():
             if of == quantity:
-                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=stage)
+                sizes, seconds = zip(*points, strict=True)
+                axis.plot(sizes, seconds, marker="o", markersize=3, label=stage)
         axis.set(xscale="log", yscale="log", xlabel=quantity)
+        axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axis.minorticks_off()
     axes[0][0].set_ylabel("seconds")
     axes[0][0].legend(fontsize="small")
     figure.tight_layout()
