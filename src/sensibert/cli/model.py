@@ -114,7 +114,7 @@ BudgetKind = Annotated[
     ),
 ]
 RoundTo = Annotated[int, typer.Option("--round-to", min=1, max=_LONGEST, help="Kept sizes are multiples of this.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="Texts per training step.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=_LARGEST_BATCH, help="Texts at a time.")]
 ScoreTexts = Annotated[
     int,
     typer.Option("--score-texts", min=0, metavar="N", help="Training texts that the scoring pass sees; 0 takes all."),
