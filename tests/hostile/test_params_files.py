@@ -85,6 +85,16 @@ def test_check_says_what_is_good(params):
     assert "params.yaml is good: profile pydocs, 10 cells" in result.output
 
 
+def test_check_and_the_grid_name_a_stage_that_would_fail_at_the_end(params):
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("stability:\n  tasks: [docs_origin]", "stability:\n  tasks: []"), encoding="utf-8")
+    for command in ("check", "grid"):
+        result = run(command)
+        assert result.exit_code == 1
+        assert "stability.tasks: names no task" in result.stderr
+    assert "--address is empty" in run("grid", "--address", "").stderr
+
+
 def test_check_without_a_file(params):
     params.unlink()
     assert "params.yaml does not exist; run from the repository root" in run("check").stderr

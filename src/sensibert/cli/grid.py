@@ -68,12 +68,18 @@ def grid(
     what reads from outside (download) and what gathers (rates, bench, compare, stability, track). A run that
     was interrupted goes on where it was. Needs pip install 'sensibert[ray]'.
     """  # noqa: D301 (a real backspace: it keeps the lines as they are)
-    from sensibert.config.params import load_params
+    from sensibert.config.params import load_params, refuse_idle_stages
+    from sensibert.errors import ParamsError
     from sensibert.grid.cluster import Share, require_ray
     from sensibert.grid.run import Wanted, list_levels, run_grid
 
     require_ray()
-    _check_backbone(load_params().model.backbone)
+    if address == "":  # of a variable that is not set; this machine alone would be a surprise
+        raise ParamsError("--address is empty; give HOST:PORT, or leave it out for this machine alone")
+    params = load_params()
+    _check_backbone(params.model.backbone)
+    if cells is None:
+        refuse_idle_stages(params)
     root = Path.cwd()
     wanted = Wanted(address, cells, Share(cpus, gpus, retries, workers), remote, scratch and scratch.absolute())
     if dry:

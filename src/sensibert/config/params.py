@@ -250,6 +250,19 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     return parse_params(content, name=str(path))
 
 
+def refuse_idle_stages(params: Params) -> None:
+    """Refuse parameters that leave a stage nothing to read, since DVC has no stage that may be left out.
+
+    Raises:
+        ParamsError: no scoring pass is repeated, so `stability` would fail at the end of `dvc repro`.
+    """
+    if not params.stability.tasks:
+        raise ParamsError(
+            "stability.tasks: names no task, and then the stage `stability` fails; name one, or leave the stage out: "
+            "`dvc repro compare`, and `sensibert track` for the runs"
+        )
+
+
 def parse_params(content: dict[str, Any], name: str = "params") -> Params:
     """Check parameters that are already in memory; the error message uses `name`."""
     return validate(Params, content, name)
