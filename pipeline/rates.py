@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipeline.stage import run
-from sensibert.config.grid import DENSE_BUDGET, Cell, Point
+from sensibert.config.grid import Cell, Point
 from sensibert.config.method_settings import MethodParams
+from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
 from sensibert.io import read_json, release_scratch, replacing, write_json, write_record
@@ -54,7 +55,7 @@ class _Search:
         self.trials = self.trials or _trials(self.task, self.params, self.paths)
         found = search_rate(self._remembering(point), self.params.rates.grid, self.params.rates.seeds)
         print(f"{point.name}: {found.learning_rate:g}", flush=True)
-        if point.budget == DENSE_BUDGET:
+        if METHODS[point.method].budget is None:  # what is pruned to 1.0 has other budgets beside it
             self.params = self.params.at_rate(point.method, found.rate)
         return found
 

@@ -75,6 +75,13 @@ def test_rounds_of_pruning_have_no_fraction_that_is_always_kept():
     assert "masking.min_keep_fraction: iterative_magnitude prunes what earlier rounds left" in message_for(content)
 
 
+def test_a_ranking_of_layers_follows_a_fine_tuning_whose_rate_is_known():
+    content = changed("layer_ranking", {"tasks": ["sst2"], "seeds": [0]})
+    content["methods"] = content["methods"] | {"full": {"learning_rate": "searched"}}
+    content["rates"] = {"seeds": [0]}
+    assert "layer_ranking: follows the fine-tuning of methods.full, whose learning_rate" in message_for(content)
+
+
 def test_every_method_has_its_settings():
     assert list(Methods.model_fields) == list(METHODS)
 
@@ -136,6 +143,8 @@ def test_every_method_has_its_settings():
         ("methods.full.learning_rate", float("inf"), "methods.full.learning_rate: must be a number above 0"),
         ("training.precision", "fp16", "training.precision: Input should be 'auto', 'fp32' or 'bf16' (found 'fp16')"),
         ("stability.tasks", ["cola"], "stability.tasks: cola is not in tasks (sst2, mrpc)"),
+        ("stability.criteria", [], "stability.criteria: Value should have at least 1 item"),
+        ("transfer", {"tasks": ["sst2"], "to": ["docs_match"]}, "transfer.to: docs_match does not come from data"),
         ("stability.seeds", [0], "stability: stability needs at least two scorings to compare: add a seed or an epoch"),
     ],
 )  # fmt: skip

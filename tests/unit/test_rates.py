@@ -2,11 +2,15 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sensibert.config.grid import Point
+from sensibert.config.params import load_params
+from sensibert.config.paths import Paths
 from sensibert.config.settings import RateParams
 from sensibert.errors import DataError, DivergedError
 from sensibert.experiment.rates import search_rate
@@ -80,3 +84,19 @@ def test_the_grid_goes_up_in_factors_of_two_and_reaches_the_highest_rate():
     assert all(high == 2 * low for low, high in itertools.pairwise(grid))
     assert grid[-2] < 2e-3 <= grid[-1]
     assert RateParams(lowest=1e-3, highest=1e-3).grid == [1e-3]
+
+
+def test_the_stage_searches_once_for_each_budget_that_of_the_whole_model_among_them(monkeypatch, tmp_path):
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(root)
+    from pipeline import rates
+
+    best = {1.0: 1e-3, 0.5: 2e-3, 0.2: 4e-3}
+
+    monkeypatch.setattr(rates, "_trials", lambda *_: "what trains, which is not asked here")
+    monkeypatch.setattr(rates._Search, "_remembering", lambda self, point: peaked(best[point.budget]))
+    params = load_params(root / "params.yaml").at_rate("sensitivity", "searched")
+    search = rates._Search("docs_origin", params, Paths("mine", tmp_path))
+    found = [search.curve(Point("docs_origin", "sensitivity", budget)) for budget in best]
+    assert [curve.learning_rate for curve in found] == pytest.approx(list(best.values()), rel=0.5)
+    assert all(len(curve.tried) > 2 for curve in found)

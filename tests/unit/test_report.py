@@ -506,6 +506,8 @@ def test_masks_scores_and_predictions_are_gathered_by_cell(tmp_path):
     correct = gather_correct(paths, wanted)
     assert list(correct) == wanted.cells()
     assert all(answers.tolist() == [True, False, True] for answers in correct.values())
+    by_f1 = params(tasks=["mrpc"], stability={"tasks": [], "seeds": [0, 1], "epochs": [1]})
+    assert gather_correct(paths, by_f1) == {}, "its test would be one of the accuracy"
     paths.predictions(wanted.cells()[3]).write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match="is no table of predictions"):
         gather_correct(paths, wanted)

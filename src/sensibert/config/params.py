@@ -158,6 +158,8 @@ def _contradictions(params: Params) -> Iterator[str]:
         yield f"rates.seeds: {unscored} are not among the seeds of the grid, {params.seeds}, whose scores are there"
     if params.layer_ranking.tasks and _without_settings(params, ["full"]):
         yield "layer_ranking: methods has no entry for full, whose fine-tuning it follows"
+    elif params.layer_ranking.tasks and _is_searched(params, "full"):
+        yield "layer_ranking: follows the fine-tuning of methods.full, whose learning_rate must be a number for that"
     if params.pruning and "full" not in params.tuning:
         yield "pruning: its procedures may begin with the fully tuned model: add full to tuning"
     if params.masking.budget_kind == "size" and params.pruning:
@@ -185,6 +187,10 @@ def _foreign_tasks(params: Params) -> Iterator[str]:
     for section in ("stability", "search", "transfer", "layer_ranking"):
         if extra := [task for task in getattr(params, section).tasks if task not in params.tasks]:
             yield f"{section}.tasks: {', '.join(extra)} is not in tasks ({', '.join(params.tasks)})"
+    if params.transfer.tasks and (
+        wrong := [to for to in params.transfer.to if (TASKS[to].source == "pydocs") != pydocs]
+    ):
+        yield f"transfer.to: {', '.join(wrong)} does not come from data.source: {params.data.source}"
     for task, to in product(params.transfer.tasks, params.transfer.to):
         if task == to or len(TASKS[task].label_names) != len(TASKS[to].label_names) or TASKS[to].is_regression:
             yield f"transfer.to: {to} has not the same classes as {task}, or is the same task"

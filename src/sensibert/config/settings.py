@@ -216,7 +216,7 @@ class StabilityParams(Section):
     tasks: Annotated[list[TaskName], Unique]
     seeds: Annotated[list[Seed], Unique]
     epochs: Annotated[list[PositiveInt], Unique]
-    criteria: Annotated[list[CriterionName], Unique] = ["sensitivity"]
+    criteria: Annotated[list[CriterionName], Unique, Field(min_length=1)] = ["sensitivity"]
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> StabilityParams:

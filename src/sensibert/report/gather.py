@@ -103,14 +103,20 @@ def gather_deployed(paths: Paths, params: Params) -> list[Deployed]:
 
 
 def gather_correct(paths: Paths, params: Params) -> dict[Cell, np.ndarray]:
-    """Whether each validation example is classified correctly, [examples], for every cell of a classification task.
+    """Whether each validation example is classified correctly, [examples], for every cell of a task judged by that.
+
+    F1 or Matthews' correlation may rise where the accuracy falls, so a test of the second says nothing about the first.
 
     Raises:
         ArtifactError: cells have no predictions (all of them are named), or a file is damaged.
     """
-    files = {cell: paths.predictions(cell) for cell in params.cells() if not TASKS[cell.task].is_regression}
+    files = {cell: paths.predictions(cell) for cell in params.cells() if _by_accuracy(cell.task)}
     require("predictions", ((cell.name, path) for cell, path in files.items()))
     return {cell: _read_correct(path) for cell, path in files.items()}
+
+
+def _by_accuracy(task: str) -> bool:
+    return TASKS[task].primary_metric == "accuracy"
 
 
 def gather_searches(paths: Paths, params: Params) -> dict[SearchedCell, tuple[list[Trial], dict[str, float]]]:

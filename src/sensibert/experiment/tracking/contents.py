@@ -198,8 +198,9 @@ def _cell_params(params: Params, cell: Cell) -> dict[str, Any]:
     sections = params.model_dump(mode="json", include={"data", "model", "training"})
     if cell.is_pruned:
         sections |= params.model_dump(mode="json", include={"scoring", "masking"})
-        if criterion := METHODS[cell.method].criterion:
-            sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(criterion)}
+        method = METHODS[cell.method]
+        if ranked_by := cell.method if method.kind == "control" else method.criterion:
+            sections["masking"] = {"budget_kind": params.masking.budget_kind, **params.masking.options(ranked_by)}
     return {**cell._asdict(), **params.settings_of(cell.method).model_dump(), **sections}
 
 
