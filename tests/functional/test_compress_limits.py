@@ -62,6 +62,26 @@ def test_several_budgets_share_the_scores_and_the_dense_model(rows, tmp_path):
     assert f"0.6{TIMES}" in again.output
 
 
+def test_a_budget_that_cannot_be_met_is_refused_before_anything_is_scored_or_trained(rows, tmp_path):
+    result = compress(rows, tmp_path / "several", "--budget", "0.9", "0.001")
+    assert result.exit_code == 1
+    assert "budget 0.001 is too small" in result.stderr
+    assert "score:" not in result.output
+
+
+def test_other_names_of_the_classes_are_another_run(rows, tmp_path):
+    out = tmp_path / "small"
+    assert compress(rows, out, "--baseline", "none").exit_code == 0
+    (tmp_path / "renamed").mkdir()
+    for file in rows.iterdir():
+        renamed = pd.read_csv(file).replace({"label": {"dull": "bad", "warm": "good"}})
+        renamed.to_csv(tmp_path / "renamed" / file.name, index=False)
+    again = compress(tmp_path / "renamed", out, "--baseline", "none", "--overwrite")
+    assert again.exit_code == 0
+    assert "already done" not in again.output
+    assert load_model(out).config.label2id == {"bad": 0, "good": 1}
+
+
 def test_the_smallest_that_loses_little_is_found_on_rows_that_nothing_trains_on(rows, tmp_path, monkeypatch):
     from sensibert.training import cell
 

@@ -45,6 +45,13 @@ def test_a_gain_is_a_negative_drop():
     assert drop_of(predictions(480), predictions(540), TASKS["sst2"]).high < 0
 
 
+def test_it_takes_many_rows_in_parts_and_gives_the_same(monkeypatch):
+    given = predictions(540), predictions(480), TASKS["sst2"]
+    whole = drop_of(*given)
+    monkeypatch.setattr("sensibert.compress.verdict._AT_ONCE", 7 * 600)
+    assert drop_of(*given) == whole
+
+
 def test_it_is_the_task_s_own_metric():
     drop = drop_of(predictions(600), predictions(300), TASKS["cola"])
     assert drop.points == pytest.approx(100)  # a Matthews correlation of 1, and of 0

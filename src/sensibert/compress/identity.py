@@ -19,7 +19,8 @@ from sensibert.scoring.files import ScoreFile
 def run_of(
     recipe: Recipe, dataset: DatasetDict, scores: ScoreFile | None = None, mask: Mask | None = None, **more: Any
 ) -> str:
-    """Identity of a run, hexadecimal: its recipe, its data, the files of its backbone, and what it was given.
+    """Identity of a run, hexadecimal: its recipe, its data, what the classes are called, the files of its backbone, and
+    what it was given.
 
     Args:
         recipe: What to do.
@@ -31,7 +32,8 @@ def run_of(
     backbone = Path(recipe.model.backbone)
     given = [scores.of(recipe.criterion) if scores else {}, mask.keep if mask else {}]
     from_elsewhere = [{str(key): values.tolist() for key, values in modules.items()} for modules in given]
-    read = [data_hash(dataset), _files_hash(backbone) if backbone.is_dir() else "", from_elsewhere]
+    classes = getattr(dataset["train"].features["label"], "names", [])
+    read = [data_hash(dataset), classes, _files_hash(backbone) if backbone.is_dir() else "", from_elsewhere]
     run = json.dumps([recipe.model_dump(mode="json"), read, *([more] if more else [])], sort_keys=True)
     return hashlib.sha256(run.encode()).hexdigest()
 

@@ -15,6 +15,8 @@ from sensibert.report.evidence import Drop
 _DOUBT = 0.05
 
 _RESAMPLES = 1000
+_AT_ONCE = 10_000_000
+"""Rows that are drawn at once, at most: all resamples of 100,000 rows would take 1.6 GB. The numbers are the same."""
 
 
 def interval_of(predictions: np.ndarray, labels: np.ndarray, task: Task, seed: int = 0) -> tuple[float, float, float]:
@@ -29,13 +31,18 @@ def interval_of(predictions: np.ndarray, labels: np.ndarray, task: Task, seed: i
     score, rows = METRICS[task.primary_metric], np.arange(len(labels))
     how: dict[str, Any] = {"n_resamples": _RESAMPLES, "method": "percentile", "rng": np.random.default_rng(seed)}
     if task.primary_metric == "accuracy":
-        found = stats.bootstrap((100.0 * (predictions == labels),), np.mean, vectorized=True, **how)
+        found = stats.bootstrap((100.0 * (predictions == labels),), np.mean, **how, **_in_parts(len(labels)))
     else:
         found = stats.bootstrap(
             (rows,), lambda chosen: 100 * score(predictions[chosen], labels[chosen]), vectorized=False, **how
         )
     low, high = found.confidence_interval
     return 100 * score(predictions, labels), float(low), float(high)
+
+
+def _in_parts(rows: int) -> dict[str, Any]:
+    """How to resample a mean over rows: many resamples in one call, but no more than memory is for."""
+    return {"vectorized": True, "batch": max(1, _AT_ONCE // rows)}
 
 
 def bound_of(trials: int) -> float:
@@ -70,7 +77,7 @@ def drop_of(
     if task.primary_metric == "accuracy":  # a mean over rows: all resamples at once
         lost_rows = 100.0 * ((dense == labels).astype(int) - (small == labels))
         points = float(lost_rows.mean())
-        found = stats.bootstrap((lost_rows,), np.mean, vectorized=True, **how)
+        found = stats.bootstrap((lost_rows,), np.mean, **how, **_in_parts(len(labels)))
     else:
         score, rows = METRICS[task.primary_metric], np.arange(len(labels))
 
