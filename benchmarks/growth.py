@@ -156,10 +156,10 @@ def _draw(found: dict[tuple[str, str], list[tuple[float, float]]], folder: Path)
     quantities = list(dict.fromkeys(quantity for quantity, _ in found))
     figure, axes = plt.subplots(1, len(quantities), figsize=(3.2 * len(quantities), 3), squeeze=False, sharey=True)
     for axis, quantity in zip(axes[0], quantities, strict=True):
-        for (of, stage), points in found.items():
-            if of == quantity:
-                sizes, seconds = zip(*points, strict=True)
-                axis.plot(sizes, seconds, marker="o", markersize=3, label=stage)
+        lines = {stage: points for (of, stage), points in found.items() if of == quantity}
+        for stage, points in lines.items():
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=stage)
+        sizes = sorted({size for points in lines.values() for size, _ in points})
         axis.set(xscale="log", yscale="log", xlabel=quantity)
         axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axis.minorticks_off()

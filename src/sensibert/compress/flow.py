@@ -108,8 +108,8 @@ def compress_to_each(
     run = run_of(recipe, dataset, scores, **wishes(budgets))
     with _work_folder(out, run) as work, replacing(out) as folder:
         folder.mkdir()
-        smallest, found = Job(subject, _at(recipe, budgets[-1]), work, say), []
-        smallest.mask(scores or smallest.scores())  # what no mask can meet is refused before anything is trained
+        Job(subject, _at(recipe, budgets[-1]), work, say).refuse_small_budget()  # before anything is trained
+        found = []
         for budget in budgets:
             say(f"budget {budget:g}")
             made = make(Job(subject, _at(recipe, budget), work, say), audit, scores)

@@ -95,7 +95,7 @@ class Job:
         """The scores of one pass over the training data."""
         path, recipe, subject = self.work / "scores.safetensors", self.recipe, self.subject
         if not path.exists():
-            self._refuse_small_budget()
+            self.refuse_small_budget()
             settings = scoring_of(recipe.scoring, len(subject.train))
             self.say(f"score: one pass over {settings.max_samples or len(subject.train):,} texts")
             start = perf_counter()
@@ -116,7 +116,7 @@ class Job:
         assert found.origin is not None
         return replace(found, origin=replace(found.origin, budget=recipe.budget))
 
-    def _refuse_small_budget(self) -> None:
+    def refuse_small_budget(self) -> None:
         """Cut by a criterion that takes no pass: a budget that is too small is so for every criterion.
 
         Raises:
