@@ -39,7 +39,7 @@ def compare(arguments: argparse.Namespace, params: Params, paths: Paths) -> None
     searches = search_table(gather_searches(paths, params))
     transfers = transfer_table(gather_transfers(paths, params))
     simple = simple_table(gather_simple(paths, params), table)
-    write_tables(table, searches, transfers, simple, folder)
+    write_tables(table, searches, transfers, simple, folder, params.masking.budget_kind)
     write_json(folder / "summary.json", summary(table))
     write_csv(significance_table(results, gather_correct(paths, params)), folder / "significance.csv")
     write_csv(searches, folder / "search.csv")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from sensibert.cli import app
 from sensibert.compress import Recipe, compress_model
 from sensibert.config.settings import ModelParams, ScoringParams, TrainingParams
+from sensibert.deploy.answers import usual_length
 from sensibert.io import read_json, read_record
 from sensibert.models.backbones import load_model, load_tokenizer
 from sensibert.models.cost import count
@@ -162,12 +163,17 @@ def test_a_killed_run_goes_on_where_it_was(reviews, tmp_path, monkeypatch):
 def test_the_dense_model_is_kept_on_request_and_backbones_are_timed_beside_it(many, tmp_path):
     training = TrainingParams(epochs=0.1, batch_size=8, precision="fp32", min_steps=0)
     recipe = Recipe(
-        model=ModelParams(backbone="tiny-bert"), budget=0.4, training=training, learning_rate=1e-3, keep_dense=True
+        model=ModelParams(backbone="tiny-bert", max_length=64),
+        budget=0.4,
+        training=training,
+        learning_rate=1e-3,
+        keep_dense=True,
     )
     evidence = compress_model(*many, recipe, tmp_path / "small", say=lambda _: None)
     dense = tmp_path / "small" / "dense"
     assert count(load_model(dense)) == evidence.before.cost.total_parameters > evidence.after.cost.total_parameters
     assert not (dense / "training.json").exists()
+    assert usual_length(dense, load_tokenizer(str(dense)).model_max_length) == 64
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20}
     BertModel(BertConfig(vocab_size=50, **sizes)).save_pretrained(tmp_path / "headless")
     names = [str(tmp_path / "small"), str(dense), "tiny-bert", str(tmp_path / "headless")]

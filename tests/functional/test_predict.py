@@ -88,6 +88,60 @@ def test_a_parquet_file_keeps_its_types(here, saved):
     assert [after.field(name).type for name in before.names] == [before.field(name).type for name in before.names]
 
 
+def lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 100])
+def test_a_parquet_file_holds_the_values_and_columns_of_all_rows(here, saved, monkeypatch, piece):
+    monkeypatch.setattr("sensibert.cli.model._PIECE", piece)
+    given = {"review": "a", "n": 2, "x": None}, {"review": "b", "n": 2.75}, {"review": "c", "x": "é", "late": True}
+    (here / "odd.jsonl").write_text(lines(*given))
+    result = run(saved / "model", "odd.jsonl", "--text", "review", "--out", "out.parquet")
+    assert result.exit_code == 0, result.output
+    found = pq.read_table("out.parquet").to_pylist()
+    assert [row["n"] for row in found] == [2, 2.75, None]
+    assert [row["x"] for row in found] == [None, None, "é"]
+    assert [row["late"] for row in found] == [None, None, True]
+    assert all(row["probability"] > 0 for row in found)
+    assert sorted(path.name for path in here.iterdir() if "out" in path.name) == ["out.parquet"]
+
+
+def test_a_csv_file_may_have_a_long_cell(here, saved):
+    (here / "long.csv").write_text("review,n\n" + "a " * 100_000 + ",1\n")
+    assert run(saved / "model", "long.csv", "--text", "review", "--out", "out.csv").exit_code == 0
+    assert len(read("out.csv")["review"][0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "out", "message"),
+    [
+        ("x.csv", "review,n,n\na,1,2\n", "out.csv", "x.csv: more than one column is named 'n'"),
+        ("x.jsonl", lines({"review": "\ud800 a"}), "out.jsonl", "x.jsonl, object 1 holds \\ud800, one half of a char"),
+        (
+            "x.jsonl",
+            lines({"review": "a"}, {"review": "b", "n": 1}),
+            "out.csv",
+            "the field 'n', which no row had before",
+        ),
+        ("x.jsonl", lines({"review": "a", "n": 1}, {"review": "b", "n": "c"}), "out.parquet", "hold the column"),
+    ],
+)
+def test_rows_that_the_output_cannot_hold_are_refused(here, saved, monkeypatch, name, content, out, message):
+    monkeypatch.setattr("sensibert.cli.model._PIECE", 1)
+    (here / name).write_text(content)
+    result = run(saved / "model", name, "--text", "review", "--out", out)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not (here / out).exists()
+
+
+def test_the_length_of_an_export_is_its_own(saved):
+    result = run(saved / "onnx", "-", "--max-length", "8", input="a warm film\n")
+    assert result.exit_code == 1
+    assert "--max-length 8: the export" in result.output
+
+
 def test_lines_of_stdin_are_texts_and_the_answers_go_to_stdout(saved, expected):
     result = run(saved / "model", "-", input="a warm film\ndull , dull , dull\n")
     assert result.exit_code == 0, result.output

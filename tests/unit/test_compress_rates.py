@@ -24,7 +24,7 @@ TRAINING = TrainingParams(epochs=3, batch_size=32, min_steps=300)
 
 
 def examples(count, classes=2):
-    return [{"labels": row % classes, "idx": row} for row in range(count)]
+    return [{"input_ids": [row], "labels": row % classes, "idx": row} for row in range(count)]
 
 
 def rows(part):
@@ -46,6 +46,16 @@ def test_a_fifth_is_carved_of_every_class_alike():
     assert carve(given, TASKS["sst2"], seed=1) != carved
 
 
+def test_a_text_is_on_one_side_only():
+    given = [example | {"input_ids": [example["idx"] % 150]} for example in examples(600)]
+    carved = carve(given, TASKS["sst2"], seed=0)
+    assert len(carved.dev) == 120
+    assert {example["input_ids"][0] for example in carved.dev}.isdisjoint(
+        example["input_ids"][0] for example in carved.train
+    )
+    assert len(carved.train) > 100
+
+
 def test_no_more_is_carved_than_judging_needs():
     assert len(carve(examples(60_000), TASKS["sst2"], seed=0).dev) == 500
 
@@ -55,7 +65,7 @@ def test_of_few_examples_none_are_carved():
 
 
 def test_real_numbers_are_carved_over_their_whole_range():
-    given = [{"labels": float(row), "idx": row} for row in range(1000)]
+    given = [{"input_ids": [row], "labels": float(row), "idx": row} for row in range(1000)]
     dev = [example["labels"] for example in carve(given, TASKS["stsb"], seed=0).dev]
     assert np.histogram(dev, bins=5, range=(0, 1000))[0].tolist() == [40] * 5
 

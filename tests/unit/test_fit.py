@@ -26,7 +26,8 @@ def params_for(tmp_path):
 
     def of_backbone(config, **changes):
         (tmp_path / "config.json").write_text(json.dumps(config))
-        return parse_params(CONTENT | {"model": {"backbone": str(tmp_path)}} | changes)
+        own = {"model": {"backbone": str(tmp_path)}, "backbone_files": str(tmp_path)}
+        return parse_params(CONTENT | own | changes)
 
     return of_backbone
 
@@ -52,6 +53,14 @@ def test_a_method_that_cannot_run_is_refused(params_for, named):
     params_for({"model_type": "modernbert", "attention_bias": False})
     with pytest.raises(ParamsError, match=message):
         check_backbone(without, "mine.yaml")
+
+
+def test_a_local_backbone_must_be_what_dvc_watches(params_for, tmp_path):
+    assert check_backbone(params_for({}, backbone_files=str(tmp_path.parent)))
+    with pytest.raises(
+        ParamsError, match=f"^mine.yaml: backbone_files: weights is not .* set backbone_files: {tmp_path}$"
+    ):
+        check_backbone(params_for({}, backbone_files="weights"), "mine.yaml")
 
 
 def test_a_backbone_that_is_not_at_hand_is_not_judged():

@@ -137,6 +137,10 @@ def test_a_backbone_from_a_folder_is_slimmed_twice_saved_and_loaded(tmp_path):
         ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
         ({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, "cls"),
         ({"pooling_mode_max_tokens": True}, "pooler"),
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode": "max"}, "pooler"),
+        ({"pooling_mode": ["mean", "max"]}, "pooler"),
         ([], "pooler"),
     ],
 )

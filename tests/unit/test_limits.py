@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensibert.compress.limits import BUDGETS, Limits, choose_budget, most_trials
+from sensibert.compress.walk import nothing_meets
 from sensibert.config.section import validate
 from sensibert.errors import ParamsError
+from sensibert.report.evidence import Drop, Point
 
 
 @given(small=st.sampled_from((*BUDGETS, 0.01)), good=st.sampled_from((*BUDGETS, 2.0)))
@@ -69,3 +71,13 @@ def test_no_more_budgets_are_judged_than_the_bound_counts(count):
         found = choose_budget(budgets, lambda budget: True, is_good_enough)
         assert found == (budgets[best - 1] if best else None)
         assert len(set(judged)) <= most_trials(count)
+
+
+def point(budget, latency, lost):
+    return Point(budget, "onnx", latency, 1_000_000, 90 - lost, Drop(lost, lost - 1, lost + 1))
+
+
+def test_the_nearest_is_one_that_keeps_within_the_other_limits():
+    limits = validate(Limits, {"max_latency": "5ms", "max_drop": 1}, "compress")
+    said = str(nothing_meets(limits, [point(0.8, 0.009, 0.5), point(0.4, 0.004, 3.0)], dev_rows=100))
+    assert "the nearest, at 0.4, loses 3.0 points" in said

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensibert.config.grid import Cell
 from sensibert.config.methods import METHODS
@@ -209,6 +211,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
 def test_few_rows_get_more_epochs_for_the_least_number_of_steps(examples, epochs):
     assert TrainingParams(epochs=3, batch_size=32, min_steps=300).epochs_for(examples) == pytest.approx(epochs)
     assert TrainingParams(epochs=0.5, batch_size=32, min_steps=0).epochs_for(examples) == 0.5
+
+
+@given(examples=st.integers(1, 9_600), least=st.integers(1, 1_000))
+def test_a_least_number_of_steps_is_not_overshot(examples, least):
+    training = TrainingParams(epochs=1e-9, batch_size=32, min_steps=least)
+    assert training.steps_for(examples) == least
 
 
 def test_the_parts_of_a_training_share_its_epochs_and_steps():

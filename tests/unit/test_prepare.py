@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, DatasetDict, Value, concatenate_datasets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from sensibert.config.settings import DataParams
 from sensibert.data.task_files import load_task, save_task
 from sensibert.data.tasks import TASKS, Task
 from sensibert.errors import DataError
-from sensibert.sources.prepare import Carving, prepare, prepare_splits, stratified_order
+from sensibert.sources.prepare import Carving, prepare, prepare_splits, set_aside, stratified_order
 from sensibert.sources.public import RawSplit, read_local
 
 
@@ -354,6 +354,23 @@ def test_a_source_with_all_splits_is_prepared_as_its_carving_says(glue_directory
     expected, expected_audit = prepare(TASKS["mrpc"], data)
     assert {s: rows.to_dict() for s, rows in dataset.items()} == {s: rows.to_dict() for s, rows in expected.items()}
     assert audit == expected_audit
+
+
+@pytest.mark.parametrize("task", ["mrpc", "stsb"])
+def test_rows_that_are_set_aside_later_leave_no_text_of_theirs(glue_directory, task):
+    dataset, audit = prepare(TASKS[task], local(glue_directory))
+    train = dataset["train"]
+    twice = DatasetDict({**dataset, "train": concatenate_datasets([train, train])})
+    apart, counted = set_aside(twice, audit, TASKS[task], "held_back", 10, seed=0)
+    assert len(apart["held_back"]) == 10
+    assert not plain(apart["held_back"]) & plain(apart["train"])
+    assert plain(apart["held_back"]) | plain(apart["train"]) == plain(train)
+    dropped = counted.splits["train"].dropped
+    assert dropped["set_aside_for_held_back"] == 10
+    assert dropped["also_in_held_back"] == 2 * len(train) - 10 - len(apart["train"])
+    assert sum(counted.splits["train"].labels.values()) == counted.splits["train"].kept == len(apart["train"])
+    assert sum(counted.splits["held_back"].labels.values()) == 10
+    assert apart["validation"].to_list() == dataset["validation"].to_list()
 
 
 def test_a_class_is_found_by_its_exact_name_first():

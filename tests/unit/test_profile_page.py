@@ -53,6 +53,7 @@ def profile_data(**changes):
     content = {
         "profile": "mine",
         "backbone": "tiny-bert",
+        "budget_kind": "params",
         "table": table,
         "tests": significance_table(results, {}),
         "curve": curve_table(results),
@@ -79,9 +80,11 @@ def test_a_profile_shows_every_part_of_it():
     page = profile_page(profile_data())
     assert titles(page) == ["results", "simple", "deployment", "kept", "answers", "training", "stability", "origin"]
     assert page.headline == (
-        f"tiny-bert, pruned by sensitivity to 0.2{TIMES} of its prunable parameters, "
+        f"tiny-bert, pruned by sensitivity to 0.2{TIMES}, "
         f"reaches 84.0{NO_BREAK}% accuracy on sst2, 7.0 points below the dense model."
     )
+    assert page.lead.endswith(f"A budget with {TIMES} is a fraction of the prunable parameters.")
+    assert "multiply-accumulates" in profile_page(profile_data(budget_kind="macs")).lead
     html = rendered(page)
     assert len(html.encode()) < 500_000
     assert html == rendered(profile_page(profile_data()))

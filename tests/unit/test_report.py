@@ -192,6 +192,15 @@ def test_one_seed_has_no_standard_deviation(tmp_path):
     assert "One seed." in (tmp_path / "table.md").read_text()
 
 
+def test_the_notes_say_what_a_budget_is_a_fraction_of(tmp_path):
+    for kind, part in (
+        ("params", "and kept are fractions of the prunable parameters"),
+        ("size", "bytes of the weights"),
+    ):
+        write_tables(table_of(params()), *NOTHING_MORE, tmp_path, kind)
+        assert part in (tmp_path / "table.md").read_text()
+
+
 def test_the_csv_holds_the_table(tmp_path):
     table = table_of(params())
     write_tables(table, *NOTHING_MORE, tmp_path)
@@ -538,7 +547,7 @@ def test_the_budget_curve_names_its_lines_and_units(tmp_path):
     for name in ("sensitivity", "magnitude", "dense, full", "dense, BitFit"):
         assert sum(text.endswith(f" {name}") for text in texts) == 2, "beside the panel of each task"
     assert {"sst2", "cola", "Accuracy (%)", f"1.0{TIMES}", f"0.2{TIMES}"} <= set(texts)
-    assert f"Budget: kept fraction of the prunable parameters; dense is 1.0{TIMES}" in texts
+    assert f"Budget: kept fraction; dense is 1.0{TIMES}" in texts
     curve = pd.read_csv(folder / "budget_curve.csv")
     assert list(curve.columns) == ["task", "method", "budget", "seed", "metric", "value"]
     assert len(curve) == len(cells)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sensibert.config.method_settings import MethodParams
 from sensibert.config.settings import TrainingParams
 from sensibert.data.encoding import Examples, draw
+from sensibert.models.targets import begin_training
 from sensibert.training.fine_tune import EpochCallback, fine_tune
 from sensibert.tuning.parts.layer_fisher import layer_fisher
 
@@ -48,6 +49,7 @@ def layer_scores(
         One row per epoch, sample size and layer with the columns `COLUMNS`; epoch 0 is before fine-tuning.
     """
     rows: list[tuple[int, int, int, float]] = []
+    examples, _ = begin_training(model, examples)
 
     def score(epoch: int, count: int, tuned: PreTrainedModel) -> None:
         scores = layer_fisher(tuned, draw(examples, count, seed), tokenizer)

@@ -600,6 +600,7 @@ def export(
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     length = max_length or usual_length(folder, tokenizer.model_max_length)
     check_length(model.config, length)
+    tokenizer.model_max_length = length
     if data is None:
         task, texts = None, _sample_sentences()
         examples: Examples = encode_texts(texts, tokenizer, length)

@@ -229,7 +229,7 @@ class Job:
 
     def _kept(self, name: str, make: Callable[[], tuple[PreTrainedModel, History]]) -> MadeModel:
         """A model from the work folder; if it is not there, it is made and put there."""
-        folder, tokenizer = self.work / name, self.subject.tokenizer
+        folder, tokenizer = self.work / name, self._tokenizer
         if not folder.exists():
             start = perf_counter()
             self._save_as(name, *make())
@@ -237,10 +237,16 @@ class Job:
         return MadeModel(load_model(folder).to(best_device()), tokenizer, folder)  # type: ignore[arg-type]
 
     def _save_as(self, name: str, model: PreTrainedModel, history: History) -> MadeModel:
-        folder, tokenizer = self.work / name, self.subject.tokenizer
-        tokenizer.model_max_length = self.subject.settings.max_length  # where other tools shall cut texts
+        folder, tokenizer = self.work / name, self._tokenizer
         _save(model, tokenizer, folder, history)
         return MadeModel(model, tokenizer, folder)
+
+    @property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        """That of the backbone, told where other tools shall cut texts."""
+        tokenizer = self.subject.tokenizer
+        tokenizer.model_max_length = self.subject.settings.max_length
+        return tokenizer
 
     def _tune(self, name: str, mask: Mask | None = None) -> tuple[PreTrainedModel, History]:
         """The pre-trained model, dense or cut, fine-tuned."""

@@ -17,7 +17,7 @@ from sensibert.config.grid import DENSE_BUDGET
 from sensibert.data.task_files import Audit
 from sensibert.deploy.bench import BATCH_SIZES, compare_latency, torch_candidate
 from sensibert.experiment.provenance import Timer, collect
-from sensibert.io import read_record, write_record
+from sensibert.io import mark, read_record, write_record
 from sensibert.models.mask import Mask, write_mask
 from sensibert.report.card import KEPT_PICTURE, write_card
 from sensibert.report.evidence import Alternative, Evidence
@@ -115,6 +115,7 @@ def write_result(made: Made, folder: Path, *, keep_dense: bool) -> None:
     made.predictions.to_parquet(folder / EVIDENCE / "predictions.parquet", index=False)
     if keep_dense:
         shutil.copytree(made.dense.folder, folder / DENSE, ignore=shutil.ignore_patterns(HISTORY))
+        mark(folder / DENSE, "compress")
     write_card(made.evidence, folder)
     write_model_page(made.evidence, folder, made.dense.history)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sensibert.config.settings import TrainingParams
-from sensibert.data.encoding import Examples, labels_of
+from sensibert.data.encoding import Example, Examples, labels_of
 from sensibert.data.tasks import Task
 from sensibert.errors import DivergedError
 from sensibert.experiment.rates import search_rate
@@ -47,7 +47,14 @@ def carve(examples: Examples, task: Task, seed: int) -> Carved | None:
     labels = labels_of(examples)
     fifths = labels.argsort(kind="stable").argsort() * 5 // len(labels)
     order = stratified_order(fifths if task.is_regression else labels, seed)
-    return Carved([examples[row] for row in sorted(order[size:])], [examples[row] for row in sorted(order[:size])])
+    dev, rest = ([examples[row] for row in sorted(part)] for part in (order[:size], order[size:]))
+    held = set(map(_ids, dev))
+    return Carved([example for example in rest if _ids(example) not in held], dev)
+
+
+def _ids(example: Example) -> tuple[int, ...]:
+    """What tells a text, or a pair, from others."""
+    return (*example["input_ids"], *example.get("token_type_ids", ()))
 
 
 def usual_rate(steps: int) -> float:

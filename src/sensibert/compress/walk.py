@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from datasets import DatasetDict
 
 from sensibert.compress.job import Job, MadeModel, paid_elsewhere
 from sensibert.compress.limits import Limits, LimitsError, choose_budget, most_trials
 from sensibert.compress.verdict import bound_of, drop_of
 from sensibert.data.encoding import Examples, mean_length
-from sensibert.data.task_files import Audit, SplitAudit
+from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.deploy.bench import Candidate, compare_latency, one_thread, onnx_candidate, torch_candidate
 from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE, export_onnx, open_session, predict_onnx
@@ -27,9 +26,9 @@ from sensibert.evaluation.evaluate import metrics_of, predict, prediction_table
 from sensibert.io import read_record, write_record
 from sensibert.models.mask import Mask
 from sensibert.models.slim import slim
-from sensibert.report.evidence import Point
+from sensibert.report.evidence import Drop, Point
 from sensibert.scoring.files import ScoreFile
-from sensibert.sources.prepare import stratified_order
+from sensibert.sources.prepare import set_aside
 
 DEV = "dev"
 """The split of training rows that are held back to judge budgets by."""
@@ -73,11 +72,10 @@ class Walk:
         return self._work / f"export-{self._name(budget)}"
 
     def _is_small_enough(self, budget: float) -> bool:
-        latency, size = self.limits.max_latency, self.limits.max_size
-        if latency is None and size is None:
+        limits = self.limits
+        if limits.max_latency is None and limits.max_size is None:
             return True
-        found = self._measured(budget)
-        return (latency is None or found.latency <= latency) and (size is None or found.file_bytes <= size)
+        return _is_within(limits, self._measured(budget))
 
     def _is_good_enough(self, budget: float) -> bool:
         drop = self._judged(budget).drop
@@ -122,6 +120,8 @@ class Walk:
             logits = self._answers(budget, made, examples)
             confidence = bound_of(most_trials(len(self.jobs)))
             drop = drop_of(before, prediction_table(task, examples, logits), task, confidence=confidence)
+            if made is dense and self.limits.deploy_as == "torch":  # the very same model, on whatever rows
+                drop = Drop(0.0, 0.0, 0.0)
             metric = metrics_of(task, logits, examples)[task.primary_metric]
         size = self._file(budget, made).stat().st_size
         point = Point(budget, self.limits.deploy_as, timed.seconds, size, metric, drop)
@@ -180,27 +180,20 @@ def hold_back(dataset: DatasetDict, audit: Audit, task: Task, seed: int) -> tupl
     Raises:
         DataError: there are too few.
     """
-    labels = np.asarray(dataset["train"]["label"])
-    size = min(_MOST_DEV, round(_DEV_FRACTION * len(labels)))
+    rows = len(dataset["train"])
+    size = min(_MOST_DEV, round(_DEV_FRACTION * rows))
     if size < _LEAST_DEV:
         raise DataError(
-            f"{len(labels):,} training rows are too few for --max-drop, which holds a quarter of them back to judge "
+            f"{rows:,} training rows are too few for --max-drop, which holds a quarter of them back to judge "
             f"by: it needs {_LEAST_DEV / _DEV_FRACTION:,.0f}. Give a --budget instead"
         )
-    strata = pd.qcut(labels, 5, labels=False, duplicates="drop") if task.is_regression else labels
-    order = stratified_order(np.asarray(strata), seed)
-    parts = {"train": sorted(order[size:]), DEV: sorted(order[:size])}
-    held = {name: dataset["train"].select(rows) for name, rows in parts.items()}
-    before = audit.splits["train"]
-    counted = {name: _kept(before, len(rows)) for name, rows in held.items()}
-    return (
-        DatasetDict({**dataset, **held}),
-        Audit(audit.task, audit.source, {**audit.splits, **counted}),
-    )
+    return set_aside(dataset, audit, task, DEV, size, seed)
 
 
-def _kept(split: SplitAudit, rows: int) -> SplitAudit:
-    return SplitAudit(split.read, rows, split.dropped, split.labels)
+def _is_within(limits: Limits, point: Point) -> bool:
+    """Whether a point meets the limits of size and latency."""
+    fast = limits.max_latency is None or point.latency <= limits.max_latency
+    return fast and (limits.max_size is None or point.file_bytes <= limits.max_size)
 
 
 def nothing_meets(limits: Limits, points: Sequence[Point], dev_rows: int) -> LimitsError:
@@ -210,7 +203,7 @@ def nothing_meets(limits: Limits, points: Sequence[Point], dev_rows: int) -> Lim
         said.append(f"the fastest takes {1e3 * fastest:.2f} ms, of {1e3 * limits.max_latency:g} ms allowed")
     if limits.max_size is not None and (smallest := min(point.file_bytes for point in points)) > limits.max_size:
         said.append(f"the smallest has {smallest / 1e6:.1f} MB, of {limits.max_size / 1e6:g} MB allowed")
-    judged = [point for point in points if point.drop is not None]
+    judged = [point for point in points if point.drop is not None and _is_within(limits, point)]
     if judged and not said:
         nearest = min(judged, key=lambda point: point.drop.high if point.drop else np.inf)
         assert nearest.drop is not None
@@ -219,5 +212,5 @@ def nothing_meets(limits: Limits, points: Sequence[Point], dev_rows: int) -> Lim
             f"held-back rows can tell up to {nearest.drop.high:.1f}, of {limits.max_drop:g} allowed; more training "
             "rows make the bound narrower, --deploy-as onnx leaves quantization out"
         )
-    why = "; ".join(said)
+    why = "; ".join(said) or "none is both fast and small enough"
     return LimitsError(f"no model keeps within the limits: {why}. What was trained is kept, for other limits")

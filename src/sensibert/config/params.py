@@ -75,6 +75,8 @@ class Params(Section):
     """Simple models that one would pick instead."""
     data: DataParams
     model: ModelParams
+    backbone_files: str = "src/sensibert/models/loading.py"
+    """What DVC watches beside the backbone's name: a local one's folder, else the module that pins the embedded."""
     scoring: ScoringParams = ScoringParams()
     masking: MaskingParams = MaskingParams()
     training: TrainingParams = TrainingParams()

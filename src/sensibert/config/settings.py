@@ -158,7 +158,11 @@ class TrainingParams(Section):
 
     def epochs_for(self, examples: int) -> float:
         """The epochs over so many training examples."""
-        return max(self.epochs, self.min_steps / math.ceil(examples / self.batch_size))
+        in_epoch = math.ceil(examples / self.batch_size)
+        least = self.min_steps / in_epoch
+        if math.ceil(least * in_epoch) > self.min_steps:  # the quotient was rounded up
+            least = math.nextafter(least, 0)
+        return max(self.epochs, least)
 
     def steps_for(self, examples: int) -> int:
         """The optimizer steps over so many training examples, as the Trainer counts them."""

@@ -107,6 +107,11 @@ def load_answerer(
     from sensibert.deploy.onnx.export import FP32_FILE, INT8_FILE
 
     if (folder / FP32_FILE).exists() or int8:
+        if max_length is not None:
+            raise BackboneError(
+                f"--max-length {max_length}: the export {folder} cuts texts where it was told to when it was made; "
+                "export the model again with another --max-length"
+            )
         return _exported(folder, INT8_FILE if int8 else FP32_FILE, batch_size, threads)
     model = load_model(folder, trust_remote_code=trust_remote_code).to(best_device())  # type: ignore[arg-type]
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
@@ -116,8 +121,8 @@ def load_answerer(
 
 
 def usual_length(folder: Path, of_tokenizer: int) -> int:
-    """Where texts are cut if nobody says: as the model was compressed, which its tokenizer says, else at 128 tokens."""
-    return of_tokenizer if mark_of(folder, "compress") else _USUAL_LENGTH
+    """Where texts are cut if nobody says: as the tokenizer says if this program made the model, else at 128 tokens."""
+    return of_tokenizer if any(mark_of(folder, command) for command in ("compress", "export")) else _USUAL_LENGTH
 
 
 def _torch_logits(

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,6 +46,10 @@ def format_of(place: str, given: str | None, option: str) -> str:
     if found == "parquet" and place == STDIN:
         raise ParamsError(f"{option} parquet: such a file is read from its end, so it cannot be streamed; name a file")
     return found
+
+
+_LONGEST_CELL = 2**31 - 1
+"""Characters of a cell of csv and tsv files; Python's own limit of 131,072 is less than a long report has."""
 
 
 def read_rows(place: str, kind: str, size: int) -> Iterator[list[Row]]:
@@ -116,16 +121,31 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
     if kind == "txt":
         yield from ({TXT_COLUMN: line.rstrip("\r\n")} for line in lines)
     elif kind == "jsonl":
-        yield from json_records(Path(place), lines)
+        for number, record in enumerate(json_records(Path(place), lines), 1):
+            _refuse_half_characters(record, place, number)
+            yield record
     else:
+        csv.field_size_limit(_LONGEST_CELL)
         reader = csv.DictReader(lines, delimiter=_SEPARATORS[kind], strict=True)
+        columns = reader.fieldnames or ()
+        if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+            raise DataError(f"{place}: more than one column is named {repeated[0]!r}; rename them")
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
                     f"{place}, line {reader.line_num}: the row has another number of cells than the header, which has "
-                    f"{len(reader.fieldnames or ())}"
+                    f"{len(columns)}"
                 )
             yield row
+
+
+def _refuse_half_characters(record: Row, place: str, number: int) -> None:
+    """JSON can hold one half of a character that takes two, which no file of text can hold."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        raise DataError(f"{place}, object {number} holds {half}, one half of a character; it is no text") from None
 
 
 def _pieces(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
@@ -146,38 +166,99 @@ def _text_writer(file: TextIO, kind: str) -> Write:
         if kind == "jsonl":
             file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
         else:
+            names = _names_of(rows)
             if not writers:
-                names = list(rows[0])
                 writers.append(csv.DictWriter(file, names, delimiter=_SEPARATORS[kind], lineterminator="\n"))
                 writers[0].writeheader()
+            if late := [name for name in names if name not in writers[0].fieldnames]:
+                raise DataError(
+                    f"a row has the field {late[0]!r}, which no row had before the header of the {kind} was written; "
+                    "write jsonl or parquet instead"
+                )
             writers[0].writerows(rows)
         file.flush()
 
     return append
 
 
+def _names_of(rows: Sequence[Row]) -> list[str]:
+    """The columns of all rows, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 class _ParquetFile:
-    """A parquet file whose columns are those of the first rows."""
+    """A parquet file whose columns are those of all rows, of types that hold all their values.
+
+    Rows that do not fit the columns so far begin another file; in the end all are put together.
+    """
 
     def __init__(self, path: Path, types: pa.Schema | None) -> None:
         self.path = path
         self.known = types or pa.schema([])
+        self.files: list[BinaryIO] = []
         self.writer: pq.ParquetWriter | None = None
+        self.schema = pa.schema([])
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Append rows."""
-        if self.writer is None:
-            self.writer = pq.ParquetWriter(self.path, self._schema(rows))
-        self.writer.write_table(pa.Table.from_pylist(list(rows), schema=self.writer.schema))
+        """Append rows.
 
-    def _schema(self, rows: Sequence[Row]) -> pa.Schema:
-        found = pa.Table.from_pylist(list(rows)).schema
-        known = [self.known.field(name) if name in self.known.names else found.field(name) for name in found.names]
-        return pa.schema(known, self.known.metadata)
+        Raises:
+            DataError: a column holds values of unlike types.
+        """
+        table = self._table(rows)
+        try:
+            together = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise DataError(f"no parquet file can hold the column: {error}; write jsonl instead") from None
+        if self.writer is None or together != self.schema:
+            self._begin(together.with_metadata(self.known.metadata))
+        assert self.writer is not None
+        self.writer.write_table(_fitted(table, self.schema))
+
+    def _table(self, rows: Sequence[Row]) -> pa.Table:
+        columns = {}
+        for name in _names_of(rows):
+            known = self.known.field(name).type if name in self.known.names else None
+            try:
+                columns[name] = pa.array([row.get(name) for row in rows], type=known)
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise DataError(f"no parquet file can hold the column {name!r}: {error}; write jsonl instead") from None
+        return pa.table(columns)
+
+    def _begin(self, schema: pa.Schema) -> None:
+        self._close()
+        self.schema = schema
+        # Those after the first have no name, so that a kill leaves none of them.
+        file = TemporaryFile(dir=self.path.parent) if self.files else self.path.open("w+b")  # noqa: SIM115
+        self.files.append(file)  # type: ignore[arg-type]
+        self.writer = pq.ParquetWriter(file, schema)
+
+    def _close(self) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def _put_together(self) -> None:
+        self.path.unlink()
+        with pq.ParquetWriter(self.path, self.schema) as whole:
+            for file in self.files:
+                for batch in pq.ParquetFile(file).iter_batches():
+                    whole.write_table(_fitted(pa.Table.from_batches([batch]), self.schema))
 
     def __enter__(self) -> _ParquetFile:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.writer:
-            self.writer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close()
+        if kind is None and len(self.files) > 1:
+            self._put_together()
+        for file in self.files:
+            file.close()
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in the columns and types of a schema that holds all of its own; a column that it lacks is null."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -29,6 +29,7 @@ from sensibert.models.config_file import CONFIG
 from sensibert.models.heads import choose_pooling, give_head
 from sensibert.models.loading import MINILM, TINY, load_pretrained, quieten, source_of
 from sensibert.models.modeling_slim import SLIM_PREFIX
+from sensibert.models.targets import set_in_units
 
 _POSITIONS = ("max_position_embeddings", "n_positions")
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
@@ -96,6 +97,7 @@ def load_backbone(
         check_shapes(model)
     is_trained = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
     is_classifier_of_task = is_trained and classifies(backbone, task)
+    set_in_units(model, trained=is_classifier_of_task and pooling == "auto")
     if is_classifier_of_task and pooling == "auto":
         return model
     if is_trained and not is_classifier_of_task:
@@ -178,24 +180,38 @@ def classifies(backbone: str, task: Task) -> bool:
         return False
     config = load_pretrained(AutoConfig, backbone)
     trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    if not trained or config.problem_type == "multi_label_classification":
+        return False
     names = _names(config)
+    if task.is_regression or _answers_a_number(config):
+        return task.is_regression and _answers_a_number(config)
     numbers = tuple(name.removeprefix("LABEL_") for name in names)  # Transformers' names if none were given
-    return trained and task.label_names in (names, numbers)
+    return task.label_names in (names, numbers)
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
     """The classes of a saved model in the order of its logits; empty for a regression.
 
     Raises:
-        BackboneError: the folder holds no model.
+        BackboneError: the folder holds no model, or one that may give a text several classes.
     """
     config = load_pretrained(AutoConfig, str(folder))
-    if config.problem_type == "regression":
+    if _answers_a_number(config):
         return ()
     names = _names(config)
+    if config.problem_type == "multi_label_classification":
+        raise BackboneError(
+            f"{folder / CONFIG}: problem_type is multi_label_classification, where a text may be of several of the "
+            f"{len(names)} classes; this program gives one class, or a number"
+        )
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise BackboneError(f"{folder / CONFIG}: id2label: {repeated[0]!r} is the name of more than one class")
     return names
+
+
+def _answers_a_number(config: PreTrainedConfig) -> bool:
+    """Whether a model is a regressor; with one label, as a cross-encoder has it, Transformers takes it for one too."""
+    return config.problem_type == "regression" or (config.problem_type is None and len(_names(config)) == 1)
 
 
 def _names(config: PreTrainedConfig) -> tuple[str, ...]:

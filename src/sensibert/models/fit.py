@@ -22,15 +22,25 @@ def check_backbone(params: Params, name: str = "params.yaml") -> Params:
 
     Raises:
         BackboneError: the backbone's config.json is damaged.
-        ParamsError: a method trains biases that the encoder does not have, or more layers than there are.
+        ParamsError: DVC would not see when the folder changes, or a method trains biases that the encoder does not
+            have, or more layers than there are.
     """
     folder = Path(params.model.backbone)
     if (folder / CONFIG).exists():
         content = read_config(folder)
+        _refuse_unwatched(params, folder, name)
         named = dict.fromkeys((*params.tuning, *params.search.tuning))
         _refuse_more_layers_than_there_are(params, named, content, name)
         _refuse_biases_that_are_not_there(params, named, content, name)
     return params
+
+
+def _refuse_unwatched(params: Params, folder: Path, name: str) -> None:
+    if Path(params.backbone_files).resolve() not in (folder.resolve(), *folder.resolve().parents):
+        raise ParamsError(
+            f"{name}: backbone_files: {params.backbone_files} is not the folder of model.backbone: {folder}, so DVC "
+            f"would not see when its weights change; set backbone_files: {folder}"
+        )
 
 
 def _refuse_biases_that_are_not_there(params: Params, named: Iterable[str], config: dict[str, Any], name: str) -> None:

@@ -23,8 +23,10 @@ from sensibert.models.modeling_slim import has_own_head, replace_head
 from sensibert.models.slim import become_slim
 
 _POOLING_FILE = "1_Pooling/config.json"
-_MODES: dict[str, Literal["cls", "mean"]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-"""What sentence-transformers calls them."""
+_MODES: dict[str, Literal["cls", "mean"]] = {"mean": "mean", "cls": "cls"}
+"""What sentence-transformers calls them, in the field `pooling_mode`."""
+_FLAGS: dict[str, Literal["cls", "mean"]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+"""The same before its version 5.5: a field for each."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,11 @@ def _sentence_mode(backbone: str | None) -> Literal["cls", "mean"] | None:
         content = read_json(file)
     except ArtifactError:
         return None
-    return next(
-        (kind for name, kind in _MODES.items() if isinstance(content, dict) and content.get(name) is True), None
-    )
+    if not isinstance(content, dict):
+        return None
+    if isinstance(mode := content.get("pooling_mode"), str):
+        return _MODES.get(mode)
+    return next((kind for name, kind in _FLAGS.items() if content.get(name) is True), None)
 
 
 def _on_hub(backbone: str) -> Path | None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 
 from sensibert.compute.compact_embeddings import compact_embeddings
 from sensibert.compute.dropout import cheap_dropout
@@ -32,7 +32,9 @@ from sensibert.models.backbones import load_model
 from sensibert.models.gates import gated
 from sensibert.models.mask import Mask, ModuleKey, Modules, read_mask, write_mask
 from sensibert.models.slim import slim
+from sensibert.models.targets import begin_training
 from sensibert.pruning.base import Pruned, PruningContext
+from sensibert.results import History
 from sensibert.training.cell import train_cell
 
 _LARGEST_GRADIENT = 1.0
@@ -53,19 +55,24 @@ def prune(context: PruningContext) -> Pruned:
         with replacing(folder) as beside:
             slim(model, mask).save_pretrained(beside)
             write_mask(beside / "mask.safetensors", mask)
-    left = 1 - shrinking / steps
     trained = train_cell(
         load_model(folder).to(context.new_model().device),  # type: ignore[arg-type]
         context.examples,
         context.tokenizer,
-        training.model_copy(update={"epochs": epochs * left, "min_steps": 0, "warmup_fraction": 0.0}),
-        options=settings.at(settings.rate * left),  # where the schedule is by then
+        training.model_copy(update={"epochs": 0.0, "min_steps": steps - shrinking, "warmup_fraction": 0.0}),
+        options=settings.at(settings.rate * _rate(shrinking, steps, training)),  # where the schedule is by then
         seed=_seed(context.seed),
         checkpoints=context.scratch / "checkpoints",
     )
     # The training while it shrank is the first part of the epochs, none on top of them.
-    history = replace(trained.training.history, steps=trained.training.history.steps + shrinking)
+    history = _after(trained.training.history, shrinking, epochs * shrinking / steps)
     return Pruned(trained.model, read_mask(folder / "mask.safetensors"), [history], 0, {"shrinking_steps": shrinking})
+
+
+def _after(history: History, steps: int, epochs: float) -> History:
+    """The history of a training that goes on after so many steps."""
+    log = [replace(point, step=point.step + steps, epoch=point.epoch + epochs) for point in history.log]
+    return replace(history, steps=history.steps + steps, log=log)
 
 
 def shrink(model: PreTrainedModel, context: PruningContext, settings: GradualParams, *, steps: int, of: int) -> Mask:
@@ -78,18 +85,17 @@ def shrink(model: PreTrainedModel, context: PruningContext, settings: GradualPar
         steps: Optimizer steps until the budget is met.
         of: Steps of the whole schedule.
     """
+    examples, _ = begin_training(model, context.examples)
     make_deterministic(context.seed)
     keep_for_reuse()
     precision = resolve_precision(context.training.precision, model.device)
     tracker = _Importance(model, settings)
     cuts = {math.ceil(steps * cut / settings.cuts): cut / settings.cuts for cut in range(1, settings.cuts + 1)}
     mask = None
-    with compact_embeddings(model, context.examples), cheap_dropout(model):
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.rate, weight_decay=context.training.weight_decay, fused=True
-        )
+    with compact_embeddings(model, examples), cheap_dropout(model):
+        optimizer = torch.optim.AdamW(_groups(model, context.training.weight_decay), lr=settings.rate, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, of, context.training))
-        batches = training_batches(context.examples, context.tokenizer, context.training.batch_size, context.seed)
+        batches = training_batches(examples, context.tokenizer, context.training.batch_size, context.seed)
         model.train()
         for step, batch in enumerate(tqdm(_endless(batches, steps), desc="shrinking", total=steps, mininterval=1), 1):
             batch = {name: values.to(model.device) for name, values in batch.items()}
@@ -142,6 +148,15 @@ class _Importance:
         """Close the gates of all else."""
         for key, kept in mask.keep.items():
             self.gates[key] = torch.from_numpy(kept.reshape(-1)).to(self.gates[key])
+
+
+def _groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """The parameters that decay and those that do not, as the Trainer has them: biases and norms do not."""
+    decaying = set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
+    parts: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        parts[name in decaying].append(parameter)
+    return [{"params": parts[decays], "weight_decay": weight_decay * decays} for decays in parts]
 
 
 def _rate(step: int, of: int, training: TrainingParams) -> float:

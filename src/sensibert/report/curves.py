@@ -40,7 +40,7 @@ def curve_figure(curve: pd.DataFrame) -> Figure:
         _draw(panel, curve[curve["task"] == task], looks)
         title(panel, task, size[0])
     headline(figure, f"Metric after fine-tuning{measured(curve)}")
-    figure.supxlabel(f"Budget: kept fraction of the prunable parameters; dense is 1.0{TIMES}", fontsize=9)
+    figure.supxlabel(f"Budget: kept fraction; dense is 1.0{TIMES}", fontsize=9)
     spread_names(figure)
     return figure
 

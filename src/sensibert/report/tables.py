@@ -9,14 +9,21 @@ from pathlib import Path
 import pandas as pd
 
 from sensibert.config.methods import METHODS
+from sensibert.config.settings import BudgetKind
 from sensibert.config.simple_models import SIMPLE_MODELS
 from sensibert.report.comparison import BASELINE_CRITERION, REFERENCE_TUNING
 from sensibert.report.formats import markdown_table, write_csv, write_text
 from sensibert.report.labels import MINUS, NOTHING, TIMES, budget_label, metric_label
+from sensibert.scoring.budgets import KINDS
 
 
 def write_tables(
-    table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame, folder: Path
+    table: pd.DataFrame,
+    searches: pd.DataFrame,
+    transfers: pd.DataFrame,
+    simple: pd.DataFrame,
+    folder: Path,
+    kind: BudgetKind = "params",
 ) -> None:
     """Write a comparison table as table.csv, and the essentials of all of them as table.md and table.tex.
 
@@ -26,18 +33,21 @@ def write_tables(
         transfers: The results on other tasks (`trials.TRANSFER_COLUMNS`), possibly none.
         simple: The simple models (`trials.SIMPLE_COLUMNS`), possibly none.
         folder: Where to write.
+        kind: What a budget of a pruning method is a fraction of.
     """
     write_csv(table, folder / "table.csv")
-    write_text(_markdown(table, searches, transfers, simple), folder / "table.md")
+    write_text(_markdown(table, searches, transfers, simple, kind), folder / "table.md")
     write_text(_latex(table, searches, transfers, simple), folder / "table.tex")
 
 
-def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame) -> str:
+def _markdown(
+    table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFrame, simple: pd.DataFrame, kind: BudgetKind
+) -> str:
     parts = ["# Comparison"]
     if table["task"].nunique() > 1:
         parts += ["## All tasks", markdown_table(_overview(table, bold="**{}**")), _OVERVIEW_NOTES]
     for task, rows in table.groupby("task", sort=False):
-        parts += [f"## {task}", markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_DENOMINATORS}"]
+        parts += [f"## {task}", markdown_table(_readable(rows, bold="**{}**")), f"{_seeds(rows)} {_denominators(kind)}"]
         parts += ["What the training took:", markdown_table(_readable_effort(rows))]
     if len(searches):
         parts += ["## Searched hyper-parameters", markdown_table(_readable_searches(searches, table)), _SEARCH_NOTES]
@@ -48,10 +58,18 @@ def _markdown(table: pd.DataFrame, searches: pd.DataFrame, transfers: pd.DataFra
     return "\n\n".join([*parts, "## How to read it", _NOTES]) + "\n"
 
 
-_DENOMINATORS = (
-    f"A budget with {TIMES} and kept are fractions of the prunable parameters (those of the attention and feed-forward "
-    "dimensions), a budget with % of the backbone's, which train; total counts the whole model, embeddings included."
-)
+def _denominators(kind: BudgetKind) -> str:
+    """What the columns are fractions of."""
+    prunable = f"{KINDS['params']} (those of the attention and feed-forward dimensions)"
+    kept = f"and kept are fractions of {prunable}"
+    if kind != "params":
+        kept = f"is a fraction of {KINDS[kind]}, and kept one of {prunable}"
+    return (
+        f"A budget with {TIMES} {kept}, a budget with % of the backbone's, which train; total counts the whole model, "
+        "embeddings included."
+    )
+
+
 _OVERVIEW_NOTES = (
     f"Mean, difference to dense `{REFERENCE_TUNING}` fine-tuning and what the training took are averages over the "
     "tasks. More of each task stands below."

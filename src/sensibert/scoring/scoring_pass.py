@@ -27,6 +27,7 @@ from sensibert.models.cost import unit_costs
 from sensibert.models.gates import gated
 from sensibert.models.mask import MadeFor, ModuleKey, Modules
 from sensibert.models.subject import Subject
+from sensibert.models.targets import begin_training
 from sensibert.scoring.criteria.base import Criterion
 from sensibert.scoring.files import ScoreFile, ScoreOrigin
 
@@ -64,6 +65,7 @@ def score(
     Raises:
         DivergedError: a score is not finite.
     """
+    examples, _ = begin_training(model, examples)
     sample = draw(examples, settings.max_samples, seed) if settings.max_samples else examples
     tokens = mean_length(examples)
     costs, grains, units = costs_of(model), grains_of(model), unit_costs(model, tokens)

@@ -9,7 +9,7 @@ row number in the source's split.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -248,6 +248,31 @@ def _set_aside(
     apart = rest[~(is_within if task.trains_on_phrases else pd.Series.isin)(rest["key"], drawn["key"])]
     counts = {f"set_aside_for_{split}": len(drawn), f"also_in_{split}": len(rest) - len(apart)}
     return apart, drawn.sort_values("idx"), _positive(counts)
+
+
+def set_aside(
+    dataset: DatasetDict, audit: Audit, task: Task, split: str, size: int, seed: int
+) -> tuple[DatasetDict, Audit]:
+    """Make some training rows a split of their own, of every class alike; no text of theirs stays in training.
+
+    Args:
+        dataset: Normalized splits.
+        audit: What became of their rows so far.
+        task: Says what the labels are.
+        split: The name of the new split.
+        size: Its rows.
+        seed: Of the draw.
+    """
+    train = dataset["train"]
+    rows = train.to_pandas()
+    rest, drawn, counts = _set_aside(rows.assign(key=_keys(rows)), split, size, task, seed)
+    before = audit.splits["train"]
+    own = {
+        "train": replace(_audit(rest, {**before.dropped, **counts}, task), read=before.read),
+        split: _audit(drawn, {}, task),
+    }
+    parts = {"train": train.select(sorted(rest.index)), split: train.select(sorted(drawn.index))}
+    return DatasetDict({**dataset, **parts}), Audit(audit.task, audit.source, {**audit.splits, **own})
 
 
 def _strata(labels: pd.Series, task: Task) -> np.ndarray:

@@ -41,6 +41,7 @@ from sensibert.config.settings import Precision, TrainingParams
 from sensibert.data.encoding import Examples, TrainingOrder, collator, hash_examples, mean_length
 from sensibert.errors import ArtifactError, DivergedError
 from sensibert.io import claim_scratch, hash_file, read_json, release_scratch, write_json
+from sensibert.models.targets import begin_training, end_training
 from sensibert.results import CurvePoint, History
 from sensibert.training.attach import Attach, Attached, TuningContext, classifier_parameters
 from sensibert.training.distillation import distilled_loss, hidden_distance
@@ -89,7 +90,8 @@ def fine_tune(
 
     Args:
         model: A dense or slim model; a slim one needs no mask, its dimensions are gone.
-        examples: Training data; an example may hold its `teacher_logits` [classes].
+        examples: Training data; an example may hold its `teacher_logits` [classes]. Real numbers as labels may have any
+            size (`models.targets`).
         tokenizer: Pads the batches; None for images.
         settings: Epochs, batch size and the like.
         method: A tuning method, which says what trains.
@@ -108,6 +110,7 @@ def fine_tune(
     precision = resolve_precision(settings.precision, best_device())
     make_deterministic(seed)
     keep_for_reuse()
+    examples, scale = begin_training(model, examples)
     attached = _attach(model, method, TuningContext(examples, tokenizer, options, budget, seed))
     trained = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
     run = {"method": method, "options": options.model_dump(), "budget": budget, "seed": seed, "precision": precision}
@@ -148,6 +151,7 @@ def fine_tune(
         release_scratch(checkpoints)
     frozen_classifier = classifier_parameters(model) - trained.keys()
     attached.merge()
+    end_training(model, scale)
     history = History(
         trainable_parameters=sum(trained.values()),
         stored_parameters=sum(trained.values()) + sum(model.get_parameter(name).numel() for name in frozen_classifier),

@@ -44,6 +44,7 @@ from sensibert.deploy.onnx.simplify import remove_empty_products
 from sensibert.errors import ExportError
 from sensibert.evaluation.evaluate import predict
 from sensibert.io import mark, replacing, write_json
+from sensibert.models.targets import is_regressor
 
 OPSET = 20
 """The first with Gelu; ONNX Runtime reads it since 1.17."""
@@ -96,7 +97,8 @@ def export_onnx(
         texts: The texts, or pairs, of the examples: the exported tokenizer must cut them into the same tokens.
         task: Names the metrics.
         int8: Also write a quantized file.
-        tolerance: Largest allowed difference of a logit between PyTorch and the fp32 file.
+        tolerance: Largest allowed difference of a logit between PyTorch and the fp32 file; of numbers beyond 1, as a
+            part of the largest.
         int8_tolerance: The same for the quantized file; by default its differences are only reported.
 
     Raises:
@@ -114,6 +116,7 @@ def export_onnx(
     _refuse_other_tokens(portable, texts, examples)
     expected = predict(model, examples, tokenizer)
     metrics = labelled_metrics(task, examples, expected)
+    size = max(1.0, np.abs(expected).max().item()) if is_regressor(model) else 1.0
 
     def check(file: Path, allowed: float) -> Fidelity:
         session = open_session(file)
@@ -122,7 +125,7 @@ def export_onnx(
         fidelity = fidelity_of(file.name, file.stat().st_size, alone, expected, task, examples)
         difference = np.abs(together - expected[:BATCHED_TEXTS]).max().item()
         fidelity = replace(fidelity, max_difference=max(fidelity.max_difference, difference))
-        _refuse_different(fidelity, len(examples), allowed)
+        _refuse_different(fidelity, len(examples), allowed * size)
         return fidelity
 
     with replacing(out) as beside:

@@ -58,6 +58,7 @@ from sensibert.report.page.words import (
     signed,
     unit_of,
 )
+from sensibert.scoring.budgets import KINDS
 
 REPORT = "report.html"
 """The page, beside the tables."""
@@ -160,7 +161,7 @@ def _made(row: pd.Series) -> str:
     """What was done to the backbone."""
     title = METHODS[row["method"]].title
     if METHODS[row["method"]].budget == "kept":
-        return f"pruned by {title} to {row['budget']:g}{TIMES} of its prunable parameters"
+        return f"pruned by {title} to {row['budget']:g}{TIMES}"
     return f"tuned by {title}"
 
 
@@ -177,7 +178,8 @@ def _lead(data: ProfileData) -> str:
         counted(table["task"].nunique(), "task"),
         counted(seeds, "seed"),
     ]
-    return f"{', '.join(parts)}: {counted(len(data.curve), 'model')} of {public(data.backbone)}."
+    models = f"{', '.join(parts)}: {counted(len(data.curve), 'model')} of {public(data.backbone)}."
+    return f"{models} A budget with {TIMES} is a fraction of {KINDS[data.budget_kind]}."
 
 
 def _tiles(data: ProfileData) -> list[Tile]:

@@ -15,6 +15,7 @@ from sensibert.config.grid import Cell, Point
 from sensibert.config.methods import METHODS
 from sensibert.config.params import Params
 from sensibert.config.paths import Paths
+from sensibert.config.settings import BudgetKind
 from sensibert.errors import ArtifactError
 from sensibert.io import how_to_mend, read_json, read_record
 from sensibert.models.mask import Mask, Modules
@@ -34,6 +35,8 @@ class ProfileData:
 
     profile: str
     backbone: str
+    budget_kind: BudgetKind
+    """What a budget of a pruning method is a fraction of."""
     table: pd.DataFrame
     """The comparison (`comparison.COLUMNS`)."""
     tests: pd.DataFrame
@@ -63,6 +66,7 @@ def read_profile(paths: Paths, params: Params) -> ProfileData:
     return ProfileData(
         profile=params.profile,
         backbone=params.model.backbone,
+        budget_kind=params.masking.budget_kind,
         table=table,
         tests=_table_if_any(paths, "significance", TEST_COLUMNS),
         curve=_table(paths, "budget_curve"),

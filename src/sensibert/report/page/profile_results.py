@@ -48,7 +48,7 @@ def _against_budget(task: str, rows: pd.DataFrame) -> Drawing | None:
         curves.append(Line("dense", ends, is_reference=True))
     half = pruned["std"].fillna(0)
     heights = [*(pruned["mean"] - half), *(pruned["mean"] + half), *(value for _, value in curves[-1].points)]
-    x = replace(axis("budget: kept part of the prunable parameters", budgets, f"{{:g}}{TIMES}".format), at=budgets)
+    x = replace(axis("budget: kept part", budgets, f"{{:g}}{TIMES}".format), at=budgets)
     y = axis(metric_label(rows["metric"].iloc[0]), heights)
     return lines(
         f"{task}: mean ± standard deviation against the budget", curves, replace(x, at=budgets), y, has_marks=True
