@@ -25,7 +25,7 @@ help: ## List the targets
 
 repro: $(VENV)/.for-pipeline ## Run what is missing of the active experiment, and say where the results are
 	@$(BIN)/sensibert check
-	$(BIN)/dvc repro
+	$(BIN)/python -m pipeline.warm $(BIN)/dvc repro
 	$(BIN)/sensibert track
 	@$(BIN)/sensibert show
 
