@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import sensibert as sb
 from sensibert.compress.limits import BUDGETS, most_trials
-from sensibert.compress.verdict import bound_of
+from sensibert.compress.verdict import _TWO_MORE, bound_of
 from tools import cli_tables
 
 ROOT = Path(__file__).parents[2]
@@ -126,5 +126,6 @@ def test_the_page_on_compress_says_how_many_rows_prove_a_point():
     for count, *points in rows:
         size = int(count.replace(",", ""))
         bound = 100 * norm.ppf((1 + bound_of(most_trials(len(BUDGETS)))) / 2)
-        expected = [bound * (disagreement / size) ** 0.5 for disagreement in (0.02, 0.05, 0.1)]
+        differ = [disagreement * size + len(_TWO_MORE) for disagreement in (0.02, 0.05, 0.1)]
+        expected = [bound * rows_that_differ**0.5 / (size + len(_TWO_MORE)) for rows_that_differ in differ]
         assert points == [f"{point:.1f}" for point in expected]
