@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -54,6 +55,9 @@ _READ_AT_IMPORT = (
 )
 """Beginnings of the names of variables that libraries read when they are imported."""
 
+_YES, _NO = "yes\n", "no\n"
+"""Whether the process with the libraries takes a stage over; then comes its exit status."""
+
 _AT_ONCE = 2**16
 """Bytes of a request that are read at once."""
 
@@ -63,19 +67,36 @@ def main() -> int:
     folder = Path(
         tempfile.mkdtemp(prefix="sensibert-warm-")
     )  # TemporaryDirectory would remove it as the first stage ends
-    address = str(folder / "socket")
+    server = _start(folder / "socket")
+    try:
+        command = subprocess.Popen(sys.argv[1:], env={**os.environ, ADDRESS: str(folder / "socket")})
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets it too, and ends when its stage has
+        signal.signal(signal.SIGTERM, lambda *_: command.terminate())
+        status = command.wait()
+        return status if status >= 0 else 128 - status
+    finally:
+        if server:
+            os.kill(server, signal.SIGKILL)
+            os.waitpid(server, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(address: Path) -> int | None:
+    """Start the process with the libraries; None where it cannot be."""
+    if sys.platform != "linux":  # elsewhere a fork of a process with these libraries may hang
+        return None
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(address)
+        try:
+            listening.bind(str(address))
+        except OSError:  # a longer name than sockets have
+            return None
         listening.listen()
+        alive, held_here = os.pipe()
         server = os.fork()
         if not server:
-            _serve(listening)
-    try:
-        return subprocess.call(sys.argv[1:], env={**os.environ, ADDRESS: address})
-    finally:
-        os.kill(server, signal.SIGKILL)
-        os.waitpid(server, 0)
-        shutil.rmtree(folder, ignore_errors=True)
+            os.close(held_here)
+            _serve(listening, alive)
+        return server
 
 
 def hand_over(address: str) -> None:
@@ -96,11 +117,15 @@ def hand_over(address: str) -> None:
             "environment": dict(os.environ),
             "path": sys.path,
         }
-        socket.send_fds(connection, [json.dumps(asked).encode() + b"\n"], [0, 1, 2])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage gets it too, and says how it ended
-        with connection.makefile("r") as answers, contextlib.suppress(ValueError):
-            _exit_like(int(answers.readline()))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with connection.makefile("r") as answers:
+            try:
+                socket.send_fds(connection, [json.dumps(asked).encode() + b"\n"], [0, 1, 2])
+                takes_over = answers.readline() == _YES
+            except OSError:  # it is gone, or this process has no standard input
+                return
+            if takes_over:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage gets it too, and says how it ended
+                _exit_like(int(answers.readline() or -signal.SIGKILL))
 
 
 def _exit_like(status: int) -> NoReturn:
@@ -112,32 +137,37 @@ def _exit_like(status: int) -> NoReturn:
     os._exit(abs(status))
 
 
-def _serve(listening: socket.socket) -> NoReturn:
-    """Import the libraries as soon as there is a request, and fork for each."""
+def _serve(listening: socket.socket, alive: int) -> NoReturn:
+    """Import the libraries when there is a request, and fork for each, until the other end of a pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stages end by it, and then the command
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     own = _read_at_import(os.environ)
     is_fit = None
     while True:
+        if alive in select.select([listening.fileno(), alive], [], [])[0]:
+            os._exit(0)
         connection, _ = listening.accept()
         if is_fit is None:
             is_fit = _import_libraries()
         if not os.fork():
             listening.close()
+            os.close(alive)
             _answer(connection, own if is_fit else None)
         connection.close()
 
 
 def _import_libraries() -> bool:
     """Import what stages import; returns whether a fork may go on from here, which it may not beside a GPU."""
+    if importlib.import_module("torch").cuda.is_available():
+        return False
     for name in _LIBRARIES:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):  # a stage that needs it says what is wrong with it
             importlib.import_module(name)
     with contextlib.suppress(ImportError):  # it compiles a thousand patterns, once for each process
         importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("bert")
     gc.collect()
     gc.freeze()
-    return not importlib.import_module("torch").cuda.is_available()
+    return True
 
 
 def _answer(connection: socket.socket, own: dict[str, str] | None) -> NoReturn:
@@ -149,8 +179,9 @@ def _answer(connection: socket.socket, own: dict[str, str] | None) -> NoReturn:
         message += more
     asked = json.loads(message)
     if _read_at_import(asked["environment"]) != own:
-        connection.sendall(b"no\n")
+        connection.sendall(_NO.encode())
         os._exit(0)
+    connection.sendall(_YES.encode())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     stage = os.fork()
     if not stage:
@@ -205,6 +236,7 @@ def _run(module: str) -> NoReturn:
     except BaseException:
         traceback.print_exc()
         status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -107,6 +107,15 @@ def test_a_parquet_file_holds_the_values_and_columns_of_all_rows(here, saved, mo
     assert sorted(path.name for path in here.iterdir() if "out" in path.name) == ["out.parquet"]
 
 
+@pytest.mark.parametrize("out", ["out.parquet", "out.csv", "out.jsonl"])
+def test_no_rows_have_no_answers(here, saved, out):
+    ROWS[:0].to_parquet("none.parquet", index=False)
+    result = run(saved / "model", "none.parquet", "--text", "review", "--out", out)
+    assert result.exit_code == 0, result.output
+    if out == "out.parquet":
+        assert pq.read_table(out).column_names == list(ROWS)
+
+
 def test_a_csv_file_may_have_a_long_cell(here, saved):
     (here / "long.csv").write_text("review,n\n" + "a " * 100_000 + ",1\n")
     assert run(saved / "model", "long.csv", "--text", "review", "--out", "out.csv").exit_code == 0
@@ -124,7 +133,15 @@ def test_a_csv_file_may_have_a_long_cell(here, saved):
             "out.csv",
             "the field 'n', which no row had before",
         ),
-        ("x.jsonl", lines({"review": "a", "n": 1}, {"review": "b", "n": "c"}), "out.parquet", "hold the column"),
+        ("x.jsonl", lines({"review": "a", "n": 1}, {"review": "b", "n": "c"}), "out.parquet", "can hold the rows"),
+        ("x.jsonl", lines({"review": "a", "n": 2**63}), "out.parquet", "can hold the column 'n'"),
+        ("x.jsonl", lines({"review": "a", "n": {}}), "out.parquet", "can hold the rows"),
+        (
+            "x.jsonl",
+            lines({"review": "a", "n": 2**53 + 1}, {"review": "b", "n": 0.5}),
+            "out.parquet",
+            "can hold the rows",
+        ),
     ],
 )
 def test_rows_that_the_output_cannot_hold_are_refused(here, saved, monkeypatch, name, content, out, message):

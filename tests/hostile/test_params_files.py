@@ -1,5 +1,6 @@
 """params.yaml as an attacker, or a tired user, writes it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,9 @@ def test_check_and_the_grid_name_a_stage_that_would_fail_at_the_end(params):
         result = run(command)
         assert result.exit_code == 1
         assert "stability.tasks: names no task" in result.stderr
+    params.write_text(re.sub(r"(?m)^backbone_files: .*\n", "", text), encoding="utf-8")
+    for command in ("check", "grid"):
+        assert "backbone_files: is missing, and dvc.yaml names it; add the line" in run(command).stderr
     assert "--address is empty" in run("grid", "--address", "").stderr
 
 

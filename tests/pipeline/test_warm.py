@@ -104,6 +104,40 @@ def test_it_ends_with_the_process_that_asked(answers, folder):
     assert not process.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_command_is_told_to_end_and_nothing_stays_behind(folder, tmp_path, number):
+    """As `dvc`, the command ends its own work first; Ctrl-C reaches the whole group."""
+    script = "trap 'sleep 0.5; echo done; exit 5' TERM INT; echo begun; while :; do sleep 0.1; done"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pipeline.warm", "sh", "-c", script]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.3)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        if number == signal.SIGKILL:
+            process.wait()
+            os.killpg(process.pid, signal.SIGTERM)  # the command, which lives on as below `make`; the server is gone
+        assert process.stdout.read() == "done\n"
+    assert process.returncode == (-number if number == signal.SIGKILL else 5)
+    if number != signal.SIGKILL:
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_long_name_does_no_harm(folder, tmp_path):
+    place = tmp_path / ("long" * 25)
+    place.mkdir()
+    script = f"{sys.executable} -m pipeline.stage tell"
+    environment = {**os.environ, "TMPDIR": str(place), "SHELL_ID": "0"}
+    command = [sys.executable, "-m", "pipeline.warm", "sh", "-c", script]
+    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert '"arguments": ["tell"]' in found.stdout
+
+
 def test_without_its_process_a_stage_runs_alone(folder):
     environment = {**os.environ, "SENSIBERT_WARM": str(folder / "nobody"), "SHELL_ID": str(os.getpid())}
     command = [sys.executable, "-m", "pipeline.stage", "tell"]

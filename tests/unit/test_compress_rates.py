@@ -46,14 +46,21 @@ def test_a_fifth_is_carved_of_every_class_alike():
     assert carve(given, TASKS["sst2"], seed=1) != carved
 
 
-def test_a_text_is_on_one_side_only():
-    given = [example | {"input_ids": [example["idx"] % 150]} for example in examples(600)]
+@pytest.mark.parametrize("texts", [150, 20])
+def test_a_text_is_on_one_side_only(texts):
+    given = [example | {"input_ids": [example["idx"] % texts]} for example in examples(600)]
     carved = carve(given, TASKS["sst2"], seed=0)
-    assert len(carved.dev) == 120
     assert {example["input_ids"][0] for example in carved.dev}.isdisjoint(
         example["input_ids"][0] for example in carved.train
     )
-    assert len(carved.train) > 100
+    assert rows(carved.dev) | rows(carved.train) == rows(given)
+    assert len(carved.dev) == 120
+
+
+def test_of_two_texts_none_is_carved():
+    given = [example | {"input_ids": [int(example["idx"] < 90)]} for example in examples(600)]
+    assert carve(given, TASKS["sst2"], seed=0) is None or len(carve(given, TASKS["sst2"], seed=0).train) >= 120
+    assert carve([example | {"input_ids": [1]} for example in given], TASKS["sst2"], seed=0) is None
 
 
 def test_no_more_is_carved_than_judging_needs():

@@ -361,7 +361,7 @@ def test_rows_that_are_set_aside_later_leave_no_text_of_theirs(glue_directory, t
     dataset, audit = prepare(TASKS[task], local(glue_directory))
     train = dataset["train"]
     twice = DatasetDict({**dataset, "train": concatenate_datasets([train, train])})
-    apart, counted = set_aside(twice, audit, TASKS[task], "held_back", 10, seed=0)
+    apart, counted = set_aside(twice, audit, TASKS[task], "held_back", 0.25, 10, seed=0)
     assert len(apart["held_back"]) == 10
     assert not plain(apart["held_back"]) & plain(apart["train"])
     assert plain(apart["held_back"]) | plain(apart["train"]) == plain(train)

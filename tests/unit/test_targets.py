@@ -76,10 +76,11 @@ def test_what_peft_trained_does_too(tmp_path):
     assert explained(tuned(bert(), PRICES, tmp_path, method="lora", options=options, budget=0.05), PRICES) > 0.8
 
 
-def test_a_trained_regressor_goes_on_where_it_was(tmp_path):
-    model = tuned(bert(), PRICES, tmp_path)
+@pytest.mark.parametrize("pooling", ["auto", "pooler"])
+def test_a_trained_regressor_goes_on_where_it_was(tmp_path, pooling):
+    model = tuned(load_backbone("tiny-bert", TASKS["stsb"], seed=0, pooling=pooling), PRICES, tmp_path)
     save_model(model, TOKENIZER, tmp_path / "model")
-    again = load_backbone(str(tmp_path / "model"), TASKS["stsb"], seed=1)
+    again = load_backbone(str(tmp_path / "model"), TASKS["stsb"], seed=1, pooling=pooling)
     before = explained(again, PRICES)
     assert before > 0.9
     tuned(again, PRICES, tmp_path, options=MethodParams(learning_rate=1e-9))
@@ -94,9 +95,10 @@ def test_a_new_classifier_on_a_trained_regressor_starts_anew(tmp_path):
 
 def test_a_teacher_answers_in_the_same_units():
     taught = TaughtExamples(PRICES, labels_of(PRICES)[:, None] + 40_000)
-    standardized, _ = begin_training(bert(), taught)
-    assert [example["labels"] for example in standardized[:2]] == pytest.approx([-1, 1])
-    assert [example["teacher_logits"][0] for example in standardized[:2]] == pytest.approx([0, 2])
+    for examples in (taught, list(taught)):
+        standardized, _ = begin_training(bert(), examples)
+        assert [example["labels"] for example in standardized[:2]] == pytest.approx([-1, 1])
+        assert [example["teacher_logits"][0] for example in standardized[:2]] == pytest.approx([0, 2])
 
 
 def test_there_and_back_changes_nothing():

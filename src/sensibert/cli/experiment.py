@@ -46,11 +46,11 @@ def check() -> None:
 
     `dvc repro` reads the file before any stage can check it, and says little about a wrong value; this names the key.
     """
-    from sensibert.config.params import load_params, refuse_idle_stages
+    from sensibert.config.params import check_for_dvc, load_params
     from sensibert.models.fit import check_backbone
 
     params = check_backbone(load_params())
-    refuse_idle_stages(params)
+    check_for_dvc(params)
     typer.echo(f"params.yaml is good: profile {params.profile}, {len(params.cells())} cells")
 
 

@@ -68,7 +68,7 @@ def grid(
     what reads from outside (download) and what gathers (rates, bench, compare, stability, track). A run that
     was interrupted goes on where it was. Needs pip install 'sensibert[ray]'.
     """  # noqa: D301 (a real backspace: it keeps the lines as they are)
-    from sensibert.config.params import load_params, refuse_idle_stages
+    from sensibert.config.params import check_for_dvc, load_params
     from sensibert.errors import ParamsError
     from sensibert.grid.cluster import Share, require_ray
     from sensibert.grid.run import Wanted, list_levels, run_grid
@@ -79,7 +79,7 @@ def grid(
     params = load_params()
     _check_backbone(params.model.backbone)
     if cells is None:
-        refuse_idle_stages(params)
+        check_for_dvc(params)
     root = Path.cwd()
     wanted = Wanted(address, cells, Share(cpus, gpus, retries, workers), remote, scratch and scratch.absolute())
     if dry:

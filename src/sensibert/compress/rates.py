@@ -7,6 +7,7 @@ is best for a hundred steps says what is good for thousands, and a search costs 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,16 +41,26 @@ class Carved:
 
 
 def carve(examples: Examples, task: Task, seed: int) -> Carved | None:
-    """Set some training examples aside, of every class alike; None if these are too few to judge by."""
+    """Set some training examples aside, of every class alike; None if too few texts are different to judge by some."""
     size = min(_MOST_DEV, round(_DEV_FRACTION * len(examples)))
     if size < _LEAST_DEV:
         return None
     labels = labels_of(examples)
     fifths = labels.argsort(kind="stable").argsort() * 5 // len(labels)
     order = stratified_order(fifths if task.is_regression else labels, seed)
-    dev, rest = ([examples[row] for row in sorted(part)] for part in (order[:size], order[size:]))
-    held = set(map(_ids, dev))
-    return Carved([example for example in rest if _ids(example) not in held], dev)
+    texts = [_ids(example) for example in examples]
+    times, held, dev = Counter(texts), set[tuple[int, ...]](), 0
+    for row in order:
+        if dev >= size:
+            break
+        if texts[row] not in held:  # all that have this text go with it
+            held.add(texts[row])
+            dev += times[texts[row]]
+    carved = Carved(
+        [example for example, text in zip(examples, texts, strict=True) if text not in held],
+        [example for example, text in zip(examples, texts, strict=True) if text in held],
+    )
+    return carved if len(carved.train) >= size else None
 
 
 def _ids(example: Example) -> tuple[int, ...]:

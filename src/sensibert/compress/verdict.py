@@ -64,6 +64,9 @@ def drop_of(
 ) -> Drop | None:
     """What the primary metric lost, with the interval of a paired bootstrap over the held-out rows.
 
+    The interval of accuracy allows for what few rows do not show (`_TWO_MORE`); there are no such rows for a
+    correlation or F1, whose interval is 0 if all rows agree.
+
     Args:
         before: The predictions of the dense model, as `evaluation.evaluate.prediction_table` gives them.
         after: Those of the small model on the same rows.

@@ -175,19 +175,19 @@ class Walk:
 
 
 def hold_back(dataset: DatasetDict, audit: Audit, task: Task, seed: int) -> tuple[DatasetDict, Audit]:
-    """Set a quarter of the training rows aside (4,000 at most), of every class alike: the split `dev`.
+    """Set a quarter of the training texts aside (4,000 at most), of every class alike: the split `dev`.
 
     Raises:
         DataError: there are too few.
     """
-    rows = len(dataset["train"])
-    size = min(_MOST_DEV, round(_DEV_FRACTION * rows))
-    if size < _LEAST_DEV:
+    apart, counted = set_aside(dataset, audit, task, DEV, _DEV_FRACTION, _MOST_DEV, seed)
+    if len(apart[DEV]) < _LEAST_DEV:
         raise DataError(
-            f"{rows:,} training rows are too few for --max-drop, which holds a quarter of them back to judge "
-            f"by: it needs {_LEAST_DEV / _DEV_FRACTION:,.0f}. Give a --budget instead"
+            f"{len(dataset['train']):,} training rows are too few for --max-drop, which holds a quarter of their "
+            f"different texts back to judge by: it needs {_LEAST_DEV / _DEV_FRACTION:,.0f} of these. Give a --budget "
+            "instead"
         )
-    return set_aside(dataset, audit, task, DEV, size, seed)
+    return apart, counted
 
 
 def _is_within(limits: Limits, point: Point) -> bool:

@@ -258,12 +258,18 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     return parse_params(content, name=str(path))
 
 
-def refuse_idle_stages(params: Params) -> None:
-    """Refuse parameters that leave a stage nothing to read, since DVC has no stage that may be left out.
+def check_for_dvc(params: Params) -> None:
+    """Refuse parameters that are good in themselves and that `dvc repro` would fail with.
 
     Raises:
-        ParamsError: no scoring pass is repeated, so `stability` would fail at the end of `dvc repro`.
+        ParamsError: a value that dvc.yaml names is left to its default; or no scoring pass is repeated, so `stability`
+            would fail at the end, since DVC has no stage that may be left out.
     """
+    if "backbone_files" not in params.model_fields_set:
+        raise ParamsError(
+            "backbone_files: is missing, and dvc.yaml names it; add the line `backbone_files: "
+            f"{params.backbone_files}`, or the folder of a local backbone"
+        )
     if not params.stability.tasks:
         raise ParamsError(
             "stability.tasks: names no task, and then the stage `stability` fails; name one, or leave the stage out: "

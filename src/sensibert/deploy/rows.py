@@ -66,6 +66,7 @@ def read_rows(place: str, kind: str, size: int) -> Iterator[list[Row]]:
     try:
         if kind == "parquet":
             with pq.ParquetFile(place) as file:
+                _refuse_repeated(file.schema_arrow.names, place)
                 for batch in file.iter_batches(size):
                     yield batch.to_pylist()
             return
@@ -128,8 +129,7 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
         csv.field_size_limit(_LONGEST_CELL)
         reader = csv.DictReader(lines, delimiter=_SEPARATORS[kind], strict=True)
         columns = reader.fieldnames or ()
-        if repeated := sorted({name for name in columns if columns.count(name) > 1}):
-            raise DataError(f"{place}: more than one column is named {repeated[0]!r}; rename them")
+        _refuse_repeated(columns, place)
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
@@ -137,6 +137,11 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
                     f"{len(columns)}"
                 )
             yield row
+
+
+def _refuse_repeated(columns: Sequence[str], place: str) -> None:
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        raise DataError(f"{place}: more than one column is named {repeated[0]!r}; rename them")
 
 
 def _refuse_half_characters(record: Row, place: str, number: int) -> None:
@@ -203,26 +208,22 @@ class _ParquetFile:
         """Append rows.
 
         Raises:
-            DataError: a column holds values of unlike types.
+            DataError: a column holds values of unlike types, or of one that such a file cannot hold.
         """
-        table = self._table(rows)
-        try:
+        with _explained("the rows"):
+            table = self._table(rows)
             together = pa.unify_schemas([self.schema, table.schema], promote_options="permissive")
-        except pa.ArrowTypeError as error:
-            raise DataError(f"no parquet file can hold the column: {error}; write jsonl instead") from None
-        if self.writer is None or together != self.schema:
-            self._begin(together.with_metadata(self.known.metadata))
-        assert self.writer is not None
-        self.writer.write_table(_fitted(table, self.schema))
+            if self.writer is None or together != self.schema:
+                self._begin(together.with_metadata(self.known.metadata))
+            assert self.writer is not None
+            self.writer.write_table(_fitted(table, self.schema))
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         columns = {}
         for name in _names_of(rows):
             known = self.known.field(name).type if name in self.known.names else None
-            try:
+            with _explained(f"the column {name!r}"):
                 columns[name] = pa.array([row.get(name) for row in rows], type=known)
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise DataError(f"no parquet file can hold the column {name!r}: {error}; write jsonl instead") from None
         return pa.table(columns)
 
     def _begin(self, schema: pa.Schema) -> None:
@@ -248,11 +249,22 @@ class _ParquetFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self.writer is None:
+            self._begin(self.known)  # no rows
         self._close()
         if kind is None and len(self.files) > 1:
-            self._put_together()
+            with _explained("the rows"):
+                self._put_together()
         for file in self.files:
             file.close()
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(f"no parquet file can hold {what}: {error}; write jsonl instead") from None
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -97,7 +97,7 @@ def load_backbone(
         check_shapes(model)
     is_trained = any(is_classifier(model, name) and name not in left_out for name, _ in model.named_parameters())
     is_classifier_of_task = is_trained and classifies(backbone, task)
-    set_in_units(model, trained=is_classifier_of_task and pooling == "auto")
+    set_in_units(model, trained=is_classifier_of_task and pooling in ("auto", "pooler"))  # with these it is kept
     if is_classifier_of_task and pooling == "auto":
         return model
     if is_trained and not is_classifier_of_task:

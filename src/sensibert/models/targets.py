@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from sensibert.data.encoding import EncodedTexts, Examples, TaughtExamples, labels_of
+from sensibert.data.encoding import EncodedTexts, Example, Examples, TaughtExamples, labels_of
 from sensibert.models.anatomy import is_classifier
 
 _IN_UNITS = "answers_in_label_units"
@@ -98,4 +98,11 @@ def _standardized(examples: Examples, scale: TargetScale) -> Examples:
     labels = (labels_of(examples).astype(np.float64) - scale.mean) / scale.std
     if isinstance(examples, EncodedTexts):
         return EncodedTexts(examples.tokens, examples.bounds[1:], labels, examples.idx)
-    return [{**example, "labels": label.item()} for example, label in zip(examples, labels, strict=True)]
+    return [_one_standardized(example, label.item(), scale) for example, label in zip(examples, labels, strict=True)]
+
+
+def _one_standardized(example: Example, label: float, scale: TargetScale) -> Example:
+    taught = {}
+    if "teacher_logits" in example:
+        taught = {"teacher_logits": [(logit - scale.mean) / scale.std for logit in example["teacher_logits"]]}
+    return {**example, "labels": label, **taught}

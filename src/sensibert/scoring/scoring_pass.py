@@ -49,7 +49,8 @@ def score(
 
     Args:
         model: The pre-trained model with its new classifier. Its weights change, unless their rate is 0: then they
-            need no gradients, and there is no dropout.
+            need no gradients, and there is no dropout. A regressor answers in standardized labels afterwards
+            (`models.targets`).
         examples: Training data, never validation data.
         tokenizer: Pads the batches.
         settings: Epochs, rates, penalty, and how many of the examples the pass sees.

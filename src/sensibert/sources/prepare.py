@@ -245,27 +245,37 @@ def _set_aside(
     shuffled = rows.iloc[stratified_order(_strata(rows["label"], task), seed)]
     drawn = (shuffled[is_whole(shuffled["key"])] if task.trains_on_phrases else shuffled).iloc[:size]
     rest = shuffled.drop(drawn.index)
+    apart, counts = _without(rest, drawn, split, task)
+    return apart, drawn.sort_values("idx"), counts
+
+
+def _without(rest: pd.DataFrame, drawn: pd.DataFrame, split: str, task: Task) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows that share no text with those of another split, which were drawn from them; and counts by reason."""
     apart = rest[~(is_within if task.trains_on_phrases else pd.Series.isin)(rest["key"], drawn["key"])]
-    counts = {f"set_aside_for_{split}": len(drawn), f"also_in_{split}": len(rest) - len(apart)}
-    return apart, drawn.sort_values("idx"), _positive(counts)
+    return apart, _positive({f"set_aside_for_{split}": len(drawn), f"also_in_{split}": len(rest) - len(apart)})
 
 
 def set_aside(
-    dataset: DatasetDict, audit: Audit, task: Task, split: str, size: int, seed: int
+    dataset: DatasetDict, audit: Audit, task: Task, split: str, fraction: float, most: int, seed: int
 ) -> tuple[DatasetDict, Audit]:
-    """Make some training rows a split of their own, of every class alike; no text of theirs stays in training.
+    """Make some training texts a split of their own, of every class alike, each once; none of them stays in training.
 
     Args:
         dataset: Normalized splits.
         audit: What became of their rows so far.
         task: Says what the labels are.
         split: The name of the new split.
-        size: Its rows.
+        fraction: Of the different texts, those that it gets.
+        most: Its largest number of rows.
         seed: Of the draw.
     """
     train = dataset["train"]
     rows = train.to_pandas()
-    rest, drawn, counts = _set_aside(rows.assign(key=_keys(rows)), split, size, task, seed)
+    rows = rows.assign(key=_keys(rows))
+    different = rows.drop_duplicates("key")
+    size = min(most, round(fraction * len(different)))
+    _, drawn, _ = _set_aside(different, split, size, task, seed)
+    rest, counts = _without(rows.drop(drawn.index), drawn, split, task)
     before = audit.splits["train"]
     own = {
         "train": replace(_audit(rest, {**before.dropped, **counts}, task), read=before.read),
