@@ -42,17 +42,8 @@ _LIBRARIES = (
 """What stages import, apart from this repository; one that is missing here costs time and nothing else."""
 
 _READ_AT_IMPORT = (
-    "OMP_",
-    "MKL_",
-    "OPENBLAS_",
-    "HF_",
-    "TRANSFORMERS_",
-    "TORCH",
-    "PYTORCH",
-    "CUDA",
-    "LD_",
-    "PYTHONHASHSEED",
-)
+    "OMP_", "MKL_", "OPENBLAS_", "HF_", "TRANSFORMERS_", "TORCH", "PYTORCH", "CUDA", "LD_", "PYTHONHASHSEED",
+)  # fmt: skip
 """Beginnings of the names of variables that libraries read when they are imported."""
 
 _YES, _NO = "yes\n", "no\n"
@@ -64,9 +55,10 @@ _AT_ONCE = 2**16
 
 def main() -> int:
     """Run the command of the arguments; returns its exit status."""
-    folder = Path(
-        tempfile.mkdtemp(prefix="sensibert-warm-")
-    )  # TemporaryDirectory would remove it as the first stage ends
+    if not sys.argv[1:]:
+        sys.exit("usage: python -m pipeline.warm COMMAND [ARGUMENT ...], such as dvc repro")
+    # Not a TemporaryDirectory: it would be gone as soon as the first stage, a fork, ends.
+    folder = Path(tempfile.mkdtemp(prefix="sensibert-warm-"))
     server = _start(folder / "socket")
     try:
         command = subprocess.Popen(sys.argv[1:], env={**os.environ, ADDRESS: str(folder / "socket")})
