@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pages import alternative, answers, evidence, history, mask, result, scores
 from sensibert.io import write_record
 from sensibert.models.mask import write_mask
+from sensibert.report.card import warning
 from sensibert.report.evidence import Drop
 from sensibert.report.labels import MINUS, NOTHING, TIMES
 from sensibert.report.page import model
@@ -82,6 +83,22 @@ def test_a_model_that_is_not_smaller_is_not_called_so(share, said):
 def test_a_large_loss_is_warned_of_and_a_small_one_is_not():
     assert page_of(evidence(drop=Drop(3.0, 2.0, 4.0))).warning.startswith("Accuracy fell by 3.0 points")
     assert page_of(evidence(drop=Drop(0.5, 0.1, 0.9))).warning == ""
+
+
+@pytest.mark.parametrize(("metric", "counts", "warned"), [
+    ("accuracy", {"bad": 10, "good": 90}, "its Accuracy is 80.0, and one and the same answer to every text has 90.0."),
+    ("accuracy", {"bad": 50, "good": 50}, ""),
+    ("f1", {"bad": 30, "good": 70}, "its F1 is 80.0, and one and the same answer to every text has 82.4."),
+    ("f1", {"bad": 70, "good": 30}, ""),
+])  # fmt: skip
+def test_a_dense_model_that_has_learned_nothing_is_warned_of(metric, counts, warned):
+    found = evidence(drop=Drop(0.0, -1.0, 1.0))
+    split = {"read": 100, "kept": 100, "dropped": {}, "labels": counts}
+    found.data["splits"]["validation"] = split
+    dense = replace(found.before, metrics={metric: 80.0}, primary_metric=metric)
+    found = replace(found, before=dense, task={**found.task, "primary_metric": metric})
+    assert warned in (warning(found) or "")
+    assert bool(warned) == bool(warning(found))
 
 
 # ── the page of a model ───────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -34,7 +35,34 @@ def summary(evidence: Evidence) -> str:
 
 
 def warning(evidence: Evidence) -> str | None:
-    """What was lost beyond chance, and what to try against it; None if nothing was."""
+    """What went wrong, and what to try against it; None if nothing did."""
+    return _nothing_learned(evidence) or _lost(evidence)
+
+
+def _nothing_learned(evidence: Evidence) -> str | None:
+    """That the dense model is no better than one answer to every text, so that nothing can be lost by pruning."""
+    metric, labels, dense = evidence.task["primary_metric"], evidence.task["labels"], evidence.before
+    splits = evidence.data["splits"]
+    counts: dict[str, int] = next(
+        (split["labels"] for name, split in splits.items() if name not in ("train", "dev")), {}
+    )
+    if metric not in ("accuracy", "f1") or not dense.metrics or not labels or not counts:
+        return None
+    most = max(counts.values()) if metric == "accuracy" else counts.get(labels[1], 0)
+    share = most / sum(counts.values())
+    constant = 100 * (share if metric == "accuracy" else 2 * share / (1 + share))
+    if dense.metrics[metric] > constant + 100 * math.sqrt(share * (1 - share) / dense.examples):
+        return None
+    name, _, _ = metric_label(metric).partition(" (")
+    return (
+        f"The dense model has learned next to nothing: its {name} is {dense.metrics[metric]:.1f}, and one and the same "
+        f"answer to every text has {constant:.1f}. So a small model has nothing to lose. Try more training rows or "
+        "another backbone; --compare tells whether the words alone suffice."
+    )
+
+
+def _lost(evidence: Evidence) -> str | None:
+    """What was lost beyond chance, and what to try against it."""
     drop, recipe = evidence.drop, evidence.recipe
     if drop is None or not drop.is_large:
         return None
