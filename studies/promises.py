@@ -138,7 +138,7 @@ def main() -> None:
         row = asdict(run(name, mode, seed, folders))
         is_new = not ROWS.exists()
         with ROWS.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, row)
+            writer = csv.DictWriter(file, row, lineterminator="\n")
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
