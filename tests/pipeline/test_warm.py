@@ -110,8 +110,9 @@ def test_the_command_is_told_to_end_and_nothing_stays_behind(folder, tmp_path, n
     script = "trap 'sleep 0.5; echo done; exit 5' TERM INT; echo begun; while :; do sleep 0.1; done"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "pipeline.warm", "sh", "-c", script]
+    as_in_a_terminal = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, **as_in_a_terminal
     ) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.3)
