@@ -125,7 +125,7 @@ def test_a_csv_file_may_have_a_long_cell(here, saved):
 @pytest.mark.parametrize(
     ("name", "content", "out", "message"),
     [
-        ("x.csv", "review,n,n\na,1,2\n", "out.csv", "x.csv: more than one column is named 'n'"),
+        ("x.csv", "review,n,n\na,1,2\n", "out.csv", "x.csv has more than one column 'n'; allowed: names that differ"),
         ("x.jsonl", lines({"review": "\ud800 a"}), "out.jsonl", "x.jsonl, object 1 holds \\ud800, one half of a char"),
         (
             "x.jsonl",

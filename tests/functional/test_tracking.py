@@ -247,7 +247,7 @@ def test_the_best_trial_of_a_search_knows_its_validation_metric(params, synced):
     }
     logged = found[f"search-{searched.name}-1"].params
     assert logged["learning_rate"] == "0.01"
-    own = {"training.epochs": params.search.epochs, "training.batch_size": 8, "training.min_steps": 0}
+    own = {"training.epochs": float(params.search.epochs), "training.batch_size": 8, "training.min_steps": 0}
     assert {name: logged[name] for name in own} == {name: str(value) for name, value in own.items()}
 
 

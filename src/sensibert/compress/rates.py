@@ -83,9 +83,7 @@ def trial_length(max_length: int) -> int:
 
 def short(training: TrainingParams, examples: int) -> TrainingParams:
     """The settings of a trial on so many examples: as the training itself, and shorter if that is longer."""
-    in_epoch = math.ceil(examples / training.batch_size)
-    epochs = min(training.epochs_for(examples), TRIAL_STEPS / in_epoch)
-    return training.model_copy(update={"epochs": epochs, "min_steps": 0})
+    return training.of_steps(min(TRIAL_STEPS, training.steps_for(examples)))
 
 
 def choose_rate(

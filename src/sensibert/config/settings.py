@@ -168,6 +168,10 @@ class TrainingParams(Section):
         """The optimizer steps over so many training examples, as the Trainer counts them."""
         return math.ceil(self.epochs_for(examples) * math.ceil(examples / self.batch_size))
 
+    def of_steps(self, steps: int) -> TrainingParams:
+        """The settings of a run of exactly so many optimizer steps."""
+        return self.model_copy(update={"epochs": 0.0, "min_steps": steps})
+
     def part(self, parts: int) -> TrainingParams:
         """The settings of one of several runs that share the epochs and the steps."""
         shared = {"epochs": self.epochs / parts, "min_steps": math.ceil(self.min_steps / parts)}
@@ -202,6 +206,10 @@ class SearchParams(Section):
         if self.trial_count > len(self.points):
             raise ValueError(f"trials: {self.trials} is more than the {len(self.points)} combinations there are")
         return self
+
+    def training_of(self, training: TrainingParams, batch_size: int) -> TrainingParams:
+        """How a trial trains, and the model of the best one: as all else, but for the epochs and the batch size."""
+        return training.model_copy(update={"batch_size": batch_size, "epochs": self.epochs, "min_steps": 0})
 
     @property
     def points(self) -> list[tuple[int, float]]:

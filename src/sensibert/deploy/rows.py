@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sensibert.errors import DataError, ParamsError
 from sensibert.io import replacing
-from sensibert.sources.public import json_records
+from sensibert.sources.public import json_records, refuse_twins
 
 STDIN = "-"
 """The place that stands for standard input, and for standard output."""
@@ -66,7 +66,7 @@ def read_rows(place: str, kind: str, size: int) -> Iterator[list[Row]]:
     try:
         if kind == "parquet":
             with pq.ParquetFile(place) as file:
-                _refuse_repeated(file.schema_arrow.names, place)
+                refuse_twins(Path(place), file.schema_arrow.names)
                 for batch in file.iter_batches(size):
                     yield batch.to_pylist()
             return
@@ -129,7 +129,7 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
         csv.field_size_limit(_LONGEST_CELL)
         reader = csv.DictReader(lines, delimiter=_SEPARATORS[kind], strict=True)
         columns = reader.fieldnames or ()
-        _refuse_repeated(columns, place)
+        refuse_twins(Path(place), columns)
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
@@ -137,11 +137,6 @@ def _rows_of(lines: TextIO, kind: str, place: str) -> Iterator[Row]:
                     f"{len(columns)}"
                 )
             yield row
-
-
-def _refuse_repeated(columns: Sequence[str], place: str) -> None:
-    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
-        raise DataError(f"{place}: more than one column is named {repeated[0]!r}; rename them")
 
 
 def _refuse_half_characters(record: Row, place: str, number: int) -> None:

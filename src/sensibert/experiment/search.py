@@ -97,7 +97,7 @@ class Search:
         try:
             model = self._tuned(
                 examples,
-                training.model_copy(update={"batch_size": batch_size, "epochs": settings.epochs, "min_steps": 0}),
+                settings.training_of(training, batch_size),
                 learning_rate,
                 checkpoints=scratch / "checkpoints",
                 resume=False,
@@ -122,7 +122,7 @@ class Search:
         print(
             f"search: batch size {best.batch_size}, rate {best.learning_rate:g}, on all the training data", flush=True
         )
-        shared = training.model_copy(update={"batch_size": best.batch_size, "epochs": settings.epochs, "min_steps": 0})
+        shared = settings.training_of(training, best.batch_size)
         model = self._tuned(self.subject.train, shared, best.learning_rate, checkpoints=scratch / "refit-checkpoints")
         save_model(model, self.subject.tokenizer, scratch / "refit")
 

@@ -59,7 +59,7 @@ def prune(context: PruningContext) -> Pruned:
         load_model(folder).to(context.new_model().device),  # type: ignore[arg-type]
         context.examples,
         context.tokenizer,
-        training.model_copy(update={"epochs": 0.0, "min_steps": steps - shrinking, "warmup_fraction": 0.0}),
+        training.of_steps(steps - shrinking).model_copy(update={"warmup_fraction": 0.0}),
         options=settings.at(settings.rate * _rate(shrinking, steps, training)),  # where the schedule is by then
         seed=_seed(context.seed),
         checkpoints=context.scratch / "checkpoints",

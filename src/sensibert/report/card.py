@@ -13,7 +13,7 @@ from sensibert.io import replacing
 from sensibert.report.alternatives import alternatives_table, verdict
 from sensibert.report.before_after import before_after
 from sensibert.report.evidence import Evidence
-from sensibert.report.labels import TIMES, metric_label, short_name
+from sensibert.report.labels import TIMES, metric_label, metric_title, short_name
 from sensibert.report.markdown import code
 from sensibert.report.search import search_section, search_table
 
@@ -36,7 +36,7 @@ def summary(evidence: Evidence) -> str:
 
 def warning(evidence: Evidence) -> str | None:
     """What went wrong, and what to try against it; None if nothing did."""
-    return _nothing_learned(evidence) or _lost(evidence)
+    return " ".join(filter(None, (_nothing_learned(evidence), _lost(evidence)))) or None
 
 
 def _nothing_learned(evidence: Evidence) -> str | None:
@@ -53,11 +53,11 @@ def _nothing_learned(evidence: Evidence) -> str | None:
     constant = 100 * (share if metric == "accuracy" else 2 * share / (1 + share))
     if dense.metrics[metric] > constant + 100 * math.sqrt(share * (1 - share) / dense.examples):
         return None
-    name, _, _ = metric_label(metric).partition(" (")
+    learned = f"{metric_title(metric)} is {dense.metrics[metric]:.1f}"
     return (
-        f"The dense model has learned next to nothing: its {name} is {dense.metrics[metric]:.1f}, and one and the same "
-        f"answer to every text has {constant:.1f}. So a small model has nothing to lose. Try more training rows or "
-        "another backbone; --compare tells whether the words alone suffice."
+        f"The dense model has learned next to nothing: its {learned}, and one and the same answer to every text has "
+        f"{constant:.1f}. So a small model has nothing to lose. Try more training rows or another backbone; --compare "
+        "tells whether the words alone suffice."
     )
 
 
@@ -67,7 +67,7 @@ def _lost(evidence: Evidence) -> str | None:
     if drop is None or not drop.is_large:
         return None
     rows = evidence.data["splits"]["train"]["kept"]
-    metric, _, _ = metric_label(evidence.task["primary_metric"]).partition(" (")
+    metric = metric_title(evidence.task["primary_metric"])
     advice = [f"a larger budget than {recipe['budget']:g}"] if recipe["budget"] < 1 else []
     if recipe["method"] == "one_shot":
         advice.append("the method `recipe`")

@@ -27,6 +27,11 @@ def metric_label(metric: str) -> str:
     return _METRICS.get(metric, metric)
 
 
+def metric_title(metric: str) -> str:
+    """Name of a metric, without its unit."""
+    return metric_label(metric).partition(" (")[0]
+
+
 def budget_label(method: str, budget: float) -> str:
     """A budget as a reader writes it: what is kept with a times sign, what trains in percent, or `dense`."""
     match METHODS[method].budget:

@@ -34,7 +34,7 @@ from sensibert.data.task_files import Audit
 from sensibert.data.tasks import Task
 from sensibert.errors import DataError
 from sensibert.sources.prepare import Carving, normalize, prepare_splits
-from sensibert.sources.public import RawSplit, json_records, unlike_keys
+from sensibert.sources.public import RawSplit, json_records, refuse_twins, unlike_keys
 from sensibert.sources.quotes import refuse_stray_quotes
 
 MAX_CLASSES = 1000
@@ -250,15 +250,8 @@ def _read_file(path: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a readable gzip file: {error}") from error
     rows.columns = rows.columns.astype("str")
-    _refuse_twins(path, list(rows.columns))
+    refuse_twins(path, list(rows.columns))
     return rows
-
-
-def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
-    """Two columns of one name: readers take one of them and say nothing."""
-    names = [str(name) for name in columns]
-    if twins := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise DataError(f"{path} has more than one column {twins[0]!r}; allowed: names that differ")
 
 
 def _read_separated(path: Path, separator: str) -> pd.DataFrame:
@@ -272,7 +265,7 @@ def _read_separated(path: Path, separator: str) -> pd.DataFrame:
         try:
             # As a row of its own: pandas would call the second of two columns `text` `text.1`.
             header = pd.read_csv(path, header=None, nrows=1, na_values=[], **how)
-            _refuse_twins(path, [name for name in header.iloc[0] if name])
+            refuse_twins(path, [name for name in header.iloc[0] if name])
             return pd.read_csv(path, na_values=[""], **how)
         except pd.errors.EmptyDataError:
             raise DataError(f"{path} is empty") from None
@@ -313,7 +306,7 @@ def _read_list(path: Path, file: TextIO) -> list[dict[str, Any]]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        _refuse_twins(path, pq.read_schema(path).names)
+        refuse_twins(path, pq.read_schema(path).names)
         table = pq.read_table(path)
         table.validate(full=True)  # texts that are not UTF-8 would show wherever they are first used
         # The wanted column may be an index of pandas, and a whole number next to a missing one would become a real one.

@@ -209,6 +209,21 @@ def unlike_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def refuse_twins(path: Path, columns: Sequence[str]) -> None:
+    """Refuse two columns of one name: readers take one of them and say nothing.
+
+    Args:
+        path: For the message.
+        columns: Their names.
+
+    Raises:
+        DataError: two are the same.
+    """
+    names = [str(name) for name in columns]
+    if twins := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(f"{path} has more than one column {twins[0]!r}; allowed: names that differ")
+
+
 def _read_lines(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:

@@ -157,8 +157,7 @@ def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[Content
     trials = read_record(files[0], list[Trial])
     best = best_first(trials)[0]
     reached = {"validation": read_json(files[1])[TASKS[cell.task].primary_metric]}
-    shared = params.model_dump(mode="json", include={"data", "model", "training"})
-    shared["training"] |= {"epochs": params.search.epochs, "min_steps": 0}  # the search's own
+    shared = params.model_dump(mode="json", include={"data", "model"})
     provenance = _read_provenance(paths, ("search",), cell.name)
     return [
         Content(
@@ -169,7 +168,7 @@ def _of_trials(params: Params, paths: Paths, cell: SearchedCell) -> list[Content
             tags={"state": trial.state} | _tags(params, cell, "search"),
             params=shared
             | {"task": cell.task, "method": cell.method, "seed": cell.seed}
-            | {"training": shared["training"] | {"batch_size": trial.batch_size}}
+            | {"training": params.search.training_of(params.training, trial.batch_size).model_dump(mode="json")}
             | {"batch_size": trial.batch_size, "learning_rate": trial.learning_rate},
             scores={"dev": trial.dev[-1]} | (reached if trial == best else {}),
             measured={},

@@ -13,7 +13,7 @@ from sensibert.models.mask import Mask, ModuleKey, read_mask
 from sensibert.report.before_after import before_after
 from sensibert.report.card import HOW, warning
 from sensibert.report.evidence import Alternative, ChosenRate, Evidence
-from sensibert.report.labels import NOTHING, TIMES, metric_label, words
+from sensibert.report.labels import NOTHING, TIMES, metric_label, metric_title, words
 from sensibert.report.page.answers import answers
 from sensibert.report.page.blocks import (
     Block,
@@ -53,6 +53,7 @@ from sensibert.report.page.words import (
     unit_of,
 )
 from sensibert.results import WORST_METRIC, History
+from sensibert.scoring.budgets import KINDS
 from sensibert.scoring.files import ScoreFile, read_scores
 
 REPORT = "report.html"
@@ -241,7 +242,7 @@ def _tradeoff(what: str, label: str, costs: list[float], found: Sequence[Alterna
         )
         for entry, cost in zip(found, costs, strict=True)
     ]
-    name = metric_label(metric).partition(" (")[0]
+    name = metric_title(metric)
     is_log = max(costs) > 8 * min(costs) > 0
     heights = axis(metric_label(metric), [end for entry in found for end in (entry.low, entry.high)])
     return scatter(f"{name} against {what}", dots, axis(label, costs, is_log=is_log), heights)
@@ -286,7 +287,7 @@ def _alternatives_table(found: Sequence[Alternative], metric: str) -> Table:
 
 def _kept(evidence: Evidence, mask: Mask, scores: ScoreFile | None) -> Section:
     recipe = evidence.recipe
-    unit = _UNITS[recipe["budget_kind"]]
+    unit = KINDS[recipe["budget_kind"]]
     lead = (
         f"Of its prunable parameters the model kept {mask.kept_fraction:.1%} (the budget was "
         f"{recipe['budget']:g}{TIMES} of {unit}), chosen by {recipe['criterion']}. What was dropped is "
@@ -294,14 +295,6 @@ def _kept(evidence: Evidence, mask: Mask, scores: ScoreFile | None) -> Section:
     )
     drawings = _score_charts(mask, scores, recipe["criterion"])
     return Section("kept", "What was kept", lead, [_layers(mask), *([Charts(drawings)] if drawings else [])])
-
-
-_UNITS = {
-    "params": "the prunable parameters",
-    "macs": "the multiply-accumulate operations in the layers",
-    "size": "the bytes of the weights",
-    "latency": "the latency of one text",
-}
 
 
 def _layers(mask: Mask) -> Table:

@@ -50,9 +50,7 @@ def _against_budget(task: str, rows: pd.DataFrame) -> Drawing | None:
     heights = [*(pruned["mean"] - half), *(pruned["mean"] + half), *(value for _, value in curves[-1].points)]
     x = replace(axis("budget: kept part", budgets, f"{{:g}}{TIMES}".format), at=budgets)
     y = axis(metric_label(rows["metric"].iloc[0]), heights)
-    return lines(
-        f"{task}: mean ± standard deviation against the budget", curves, replace(x, at=budgets), y, has_marks=True
-    )
+    return lines(f"{task}: mean ± standard deviation against the budget", curves, x, y, has_marks=True)
 
 
 def _at_smallest_budget(task: str, rows: pd.DataFrame) -> Drawing:

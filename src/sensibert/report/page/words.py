@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from sensibert.report.labels import MINUS, NOTHING, metric_label, short_name
+from sensibert.report.labels import MINUS, NOTHING, metric_label, metric_title, short_name
 from sensibert.report.markdown import visible
 
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
@@ -59,7 +59,7 @@ def duration(seconds: float) -> str:
 
 def metric_name(metric: str) -> str:
     """A metric without its unit, within a sentence."""
-    name, _, _ = metric_label(metric).partition(" (")
+    name = metric_title(metric)
     is_name_of_someone = name.endswith("correlation")
     return name if is_name_of_someone or not name[:2].isalpha() else name[0].lower() + name[1:]
 
