@@ -39,7 +39,7 @@ from sensibert.scoring.scoring_pass import score
 from sensibert.sources.prepare import prepare
 from sensibert.training.cell import train_cell
 
-TASK = TASKS["sst2"]
+TASK = TASKS["cola"]
 _STEPS = 200
 _PART = 100_000
 _VALIDATION = 1_000
@@ -71,11 +71,11 @@ def measure(chosen: argparse.Namespace) -> list[Row]:
 
 def write_rows(folder: Path, number: int) -> None:
     """Write a source of two classes whose rows are all different, part by part."""
-    (folder / "sst2").mkdir()
+    (folder / TASK.name).mkdir()
     draw, words = np.random.default_rng(SEED), np.array([f"{a}{b}" for a in "bcdfghklmn" for b in "aeiou"])
     for split, rows in (("train", number), ("validation", _VALIDATION)):
         schema = pa.schema({"sentence": pa.string(), "label": pa.int64(), "idx": pa.int64()})
-        with pq.ParquetWriter(folder / "sst2" / f"{split}.parquet", schema) as writer:
+        with pq.ParquetWriter(folder / TASK.name / f"{split}.parquet", schema) as writer:
             for start in range(0, rows, _PART):
                 size = min(_PART, rows - start)
                 texts = [" ".join(of_row) for of_row in draw.choice(words, (size, 12))]

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import Dataset
 
@@ -75,8 +76,9 @@ def test_real_imdb_is_found_beside_glue_and_does_not_leak():
         pytest.skip(f"real IMDB data is not at {REAL_DATA.name}/imdb")
     task = TASKS["imdb"]
     raw = read_local(task, REAL_DATA)
-    assert {split: len(part.rows) for split, part in raw.items()} == {"train": 25_000, "test": 25_000}
-    some = {split: RawSplit(part.rows.iloc[::50]) for split, part in raw.items()}
+    rows = {split: pd.concat(part.parts) for split, part in raw.items()}
+    assert {split: len(found) for split, found in rows.items()} == {"train": 25_000, "test": 25_000}
+    some = {split: RawSplit([found.iloc[::50]]) for split, found in rows.items()}
     dataset, audit = prepare_splits(task, some, "local", Carving())
     assert_no_shared_text(dataset)
     assert audit.splits["test"].labels == {"neg": 250, "pos": 250}

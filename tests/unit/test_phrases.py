@@ -40,7 +40,7 @@ def test_sst2s_dev_split_has_sentences_whose_phrases_are_not_trained_on():
     texts = [text for sentence in SENTENCES for text in (*phrases(sentence), sentence)]
     rows = pd.DataFrame({"sentence": texts, "label": [int(number % 2) for number in range(len(texts))]})
     validation = pd.DataFrame({"sentence": ["never seen", "nor this"], "label": [0, 1]})
-    raw = {"train": RawSplit(rows), "validation": RawSplit(validation)}
+    raw = {"train": RawSplit([rows]), "validation": RawSplit([validation])}
     dataset, audit = prepare_splits(TASKS["sst2"], raw, "local", Carving(max_dev=6, dev_fraction=0.5))
     held_out, train = dataset["dev"]["text"][:], dataset["train"]["text"][:]
     assert len(held_out) == 6

@@ -130,13 +130,13 @@ def test_the_original_superglue_release_gives_the_same_rows_as_parquet(tmp_path,
 
 
 def test_the_word_of_wic_stands_in_front_of_both_sentences():
-    raw = {split: RawSplit(superglue_rows("wic", split, size)) for split, size in (("train", 40), ("validation", 2))}
-    validation = raw["validation"].rows
+    validation = superglue_rows("wic", "validation", 2)
     swapped = validation.assign(sentence1=validation["sentence2"], sentence2=validation["sentence1"])
-    train = pd.concat([raw["train"].rows, swapped], ignore_index=True)
+    train = pd.concat([superglue_rows("wic", "train", 40), swapped], ignore_index=True)
     train.loc[0, "word"] = None
     train.loc[1, "word"] = " "
-    dataset, audit = prepare_splits(TASKS["wic"], raw | {"train": RawSplit(train)}, "local", Carving(dev_fraction=0.2))
+    raw = {"train": RawSplit([train]), "validation": RawSplit([validation])}
+    dataset, audit = prepare_splits(TASKS["wic"], raw, "local", Carving(dev_fraction=0.2))
     rows = dataset["validation"]
     assert rows.column_names == ["text", "text_pair", "label", "idx"]
     assert rows["text"][:] == ["validation 0 : one validation", "validation 1 : one validation"]
@@ -145,7 +145,7 @@ def test_the_word_of_wic_stands_in_front_of_both_sentences():
     assert dropped == {"missing_text": 2, "also_in_validation": 2, "set_aside_for_dev": 8}
     train["word"] = 5
     with pytest.raises(DataError, match="row 0 of split train has 5 in column word; expected a text"):
-        prepare_splits(TASKS["wic"], raw | {"train": RawSplit(train)}, "local", Carving())
+        prepare_splits(TASKS["wic"], raw, "local", Carving())
 
 
 def test_the_test_split_of_imdb_gives_the_final_number(tmp_path):
@@ -376,7 +376,7 @@ def test_rows_that_are_set_aside_later_leave_no_text_of_theirs(glue_directory, t
 def test_a_class_is_found_by_its_exact_name_first():
     task = Task("own", "files", ("text",), ("1", "0", "v1.0", "v1"), ("accuracy",), "accuracy")
     rows = pd.DataFrame({"text": [f"text {n}" for n in range(80)], "label": np.resize(task.label_names, 80)})
-    dataset, _ = prepare_splits(task, {"train": RawSplit(rows)}, "files", Carving())
+    dataset, _ = prepare_splits(task, {"train": RawSplit([rows])}, "files", Carving())
     for part in dataset.values():
         assert [task.label_names[label] for label in part["label"]] == rows["label"][part["idx"][:]].tolist()
 

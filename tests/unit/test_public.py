@@ -3,11 +3,17 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError
 from sensibert.sources import public
+
+
+def rows_of(raw):
+    return pd.concat(raw.parts)
+
 
 # One good line of each file of the GLUE release, as its columns stand there.
 RELEASE = {
@@ -81,8 +87,8 @@ def test_the_original_release_is_read(name, tmp_path):
     splits = public.read_local(task, tmp_path)
     assert list(splits) == ["train", *task.validation_splits]
     for raw in splits.values():
-        assert list(raw.rows.columns) == [*task.text_columns, "label"]
-        assert raw.rows.to_numpy().tolist() == [TEXTS_AND_LABEL[name]]
+        assert list(rows_of(raw).columns) == [*task.text_columns, "label"]
+        assert rows_of(raw).to_numpy().tolist() == [TEXTS_AND_LABEL[name]]
         assert raw.wrong_field_count == 0
 
 
@@ -94,7 +100,7 @@ def test_the_original_superglue_release_is_read(name, tmp_path):
     splits = public.read_local(task, tmp_path)
     assert list(splits) == ["train", "validation"]
     for raw in splits.values():
-        assert raw.rows.to_dict("index") == {0: {column: record[column] for column in task.columns}}
+        assert rows_of(raw).to_dict("index") == {0: {column: record[column] for column in task.columns}}
         assert raw.wrong_field_count == 0
 
 
@@ -125,9 +131,9 @@ def test_a_missing_column_or_file_of_the_superglue_release_is_named(tmp_path):
 
 def test_a_task_may_lie_in_a_folder_of_its_collection(glue_directory, tmp_path):
     write_jsonl(tmp_path / "superglue", "cb", [SUPERGLUE_RELEASE["cb"]])
-    assert len(public.read_local(TASKS["cb"], tmp_path)["train"].rows) == 1
+    assert len(rows_of(public.read_local(TASKS["cb"], tmp_path)["train"])) == 1
     assert glue_directory == tmp_path / "glue"
-    assert len(public.read_local(TASKS["sst2"], tmp_path)["train"].rows) == 80
+    assert len(rows_of(public.read_local(TASKS["sst2"], tmp_path)["train"])) == 80
     with pytest.raises(
         DataError, match=r"expected wic/train\.parquet.*WiC/val\.jsonl\) in it or in its folder superglue"
     ):
@@ -139,7 +145,7 @@ def test_lines_with_a_wrong_number_of_fields_are_counted_and_keep_their_number(t
     write_release(tmp_path, "qqp", ["train.tsv", "dev.tsv"], [good[:3], good, [*good, "more"], good])
     raw = public.read_local(TASKS["qqp"], tmp_path)["train"]
     assert raw.wrong_field_count == 2
-    assert raw.rows.index.tolist() == [1, 3]
+    assert rows_of(raw).index.tolist() == [1, 3]
 
 
 def test_long_fields_line_ends_and_separators_inside_texts_survive(tmp_path):
@@ -147,8 +153,8 @@ def test_long_fields_line_ends_and_separators_inside_texts_survive(tmp_path):
     folder = write_release(tmp_path, "sst2", ["train.tsv", "dev.tsv"], [[long, "1"]])
     (folder / "dev.tsv").write_bytes(b"sentence\tlabel\r\nfine\t1\r\n")
     splits = public.read_local(TASKS["sst2"], tmp_path)
-    assert splits["train"].rows["sentence"].tolist() == [long]
-    assert splits["validation"].rows.to_numpy().tolist() == [["fine", "1"]]
+    assert rows_of(splits["train"])["sentence"].tolist() == [long]
+    assert rows_of(splits["validation"]).to_numpy().tolist() == [["fine", "1"]]
 
 
 def test_the_paraphrase_corpus_is_split_by_the_list_of_pairs(tmp_path):
@@ -160,17 +166,18 @@ def test_the_paraphrase_corpus_is_split_by_the_list_of_pairs(tmp_path):
         public.read_local(TASKS["mrpc"], tmp_path)
     (folder / "dev_ids.tsv").write_text("#1 ID\t#2 ID\n1\t101\n3\t103\n2\t999\n")
     splits = public.read_local(TASKS["mrpc"], tmp_path)
-    assert splits["validation"].rows["sentence1"].tolist() == ["text 1", "text 3"]
-    assert splits["train"].rows["sentence2"].tolist() == ["other 0", "other 2", "other 4"]
-    assert splits["train"].rows.index.tolist() == [0, 2, 4]
+    assert rows_of(splits["validation"])["sentence1"].tolist() == ["text 1", "text 3"]
+    assert rows_of(splits["train"])["sentence2"].tolist() == ["other 0", "other 2", "other 4"]
+    assert rows_of(splits["train"]).index.tolist() == [0, 2, 4]
     assert (splits["train"].wrong_field_count, splits["validation"].wrong_field_count) == (1, 0)
 
 
 def test_parquet_files_are_read_and_win_over_the_release(glue_directory):
     write_release(glue_directory, "sst2", ["train.tsv", "dev.tsv"])
     splits = public.read_local(TASKS["sst2"], glue_directory)
-    assert {split: len(raw.rows) for split, raw in splits.items()} == {"train": 80, "validation": 30}
-    assert list(splits["train"].rows.columns) == ["sentence", "label"]
+    rows = {split: rows_of(raw) for split, raw in splits.items()}
+    assert {split: len(found) for split, found in rows.items()} == {"train": 80, "validation": 30}
+    assert list(rows["train"].columns) == ["sentence", "label"]
 
 
 def test_a_missing_directory_is_named(tmp_path):
@@ -226,6 +233,16 @@ def test_a_corrupt_parquet_file_is_named(glue_directory, cut):
         public.read_local(TASKS["sst2"], glue_directory)
 
 
+def test_a_parquet_file_that_is_damaged_in_the_middle_is_named(glue_directory):
+    path = glue_directory / "sst2" / "train.parquet"
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    content[column.data_page_offset : column.data_page_offset + 40] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"train\.parquet is not a readable parquet file"):
+        rows_of(public.read_local(TASKS["sst2"], glue_directory)["train"])
+
+
 def test_a_tsv_file_that_is_not_utf8_is_named(tmp_path):
     folder = write_release(tmp_path, "sst2", ["train.tsv", "dev.tsv"])
     (folder / "dev.tsv").write_bytes(b"sentence\tlabel\nna\xefve\t1\n")
@@ -270,7 +287,7 @@ def test_the_hub_gives_the_same_rows_as_the_files(hub_copy, name):
     from_hub, from_files = public.read_hub(task, "main"), public.read_local(task, hub_copy.parent / task.source)
     assert list(from_hub) == ["train", *task.validation_splits]
     for split, raw in from_hub.items():
-        assert raw.rows.to_dict("list") == from_files[split].rows.to_dict("list")
+        assert rows_of(raw).to_dict("list") == rows_of(from_files[split]).to_dict("list")
 
 
 def test_a_data_set_without_the_task_is_reported(hub_copy):

@@ -4,10 +4,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from sensibert.config.settings import DataParams
-from sensibert.data import task_files
+from sensibert.data import tables, task_files
 from sensibert.data.task_files import data_hash, load_task, save_task
 from sensibert.data.tasks import TASKS
 from sensibert.errors import ArtifactError
+from sensibert.sources import public
 from sensibert.sources.prepare import prepare
 
 
@@ -18,8 +19,13 @@ def local(directory, **settings):
 @pytest.mark.parametrize("in_memory", [10, 100_000])
 @pytest.mark.parametrize("task", ["sst2", "mrpc", "stsb"])
 def test_saving_and_loading_give_the_same_data(glue_directory, tmp_path, monkeypatch, task, in_memory):
-    monkeypatch.setattr(task_files, "IN_MEMORY", in_memory)
+    whole, _ = prepare(TASKS[task], local(glue_directory))
+    for module in (tables, task_files, public):
+        monkeypatch.setattr(module, "IN_MEMORY", in_memory)
     dataset, audit = prepare(TASKS[task], local(glue_directory))
+    assert {split: rows.to_dict() for split, rows in dataset.items()} == {
+        split: rows.to_dict() for split, rows in whole.items()
+    }, "in parts or as a whole"
     save_task(dataset, audit, tmp_path / "raw" / task)
     loaded = load_task(tmp_path / "raw" / task)
     assert set(loaded) == set(dataset)

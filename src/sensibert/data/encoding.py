@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-from sensibert.data.task_files import IN_MEMORY
+from sensibert.data.tables import IN_MEMORY
 from sensibert.errors import BackboneError
 
 Example = dict[str, Any]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
+from sensibert.data.tables import IN_MEMORY, gather, open_parquet
 from sensibert.errors import ArtifactError
 from sensibert.io import hash_file, read_json, replacing, write_json
-
-IN_MEMORY = 100_000
-"""Rows up to which a split is kept in memory, and its examples; those of a larger one lie in a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,17 @@ def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
     with replacing(folder) as beside:
         beside.mkdir()
         for split, rows in dataset.items():
-            # The features' own schema: the table's may hold more metadata, which would change the bytes.
-            table = rows.with_format("arrow")[:].cast(rows.features.arrow_schema)
-            # A group of rows is read at once, so that its size is what reading takes of the memory.
-            pq.write_table(table, beside / f"{split}.parquet", compression="zstd", row_group_size=IN_MEMORY)
+            _write_split(rows, beside / f"{split}.parquet")
         write_json(beside / "audit.json", audit.to_dict())
+
+
+def _write_split(rows: Dataset, path: Path) -> None:
+    """Write groups of rows: each is what writing takes of the memory, and reading."""
+    # The features' own schema: the table's may hold more metadata, which would change the bytes.
+    schema, table = rows.features.arrow_schema, rows.with_format("arrow")
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for start in range(0, len(rows), IN_MEMORY):
+            file.write_table(table[start : start + IN_MEMORY].cast(schema), row_group_size=IN_MEMORY)
 
 
 def load_task(folder: Path) -> DatasetDict:
@@ -85,20 +89,15 @@ def data_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
-def _mapped(file: pq.ParquetFile) -> pa.Table:
-    """A table whose columns lie in a temporary file, which goes when nothing reads it any more."""
-    with TemporaryDirectory(prefix="sensibert-", ignore_cleanup_errors=True) as folder:
-        place = str(Path(folder, "rows.arrow"))
-        with pa.OSFile(place, "wb") as sink, pa.ipc.new_stream(sink, file.schema_arrow) as writer:
-            for batch in file.iter_batches():
-                writer.write_batch(batch)
-        return pa.ipc.open_stream(pa.memory_map(place)).read_all()
+def as_dataset(table: pa.Table) -> Dataset:
+    """A data set of a table under a name that is drawn; by itself it would take one from a copy of all the rows."""
+    return Dataset(table, fingerprint=uuid4().hex)
 
 
 def _load_split(path: Path) -> Dataset:
     try:
-        file = pq.ParquetFile(path)
-        return Dataset(file.read() if file.metadata.num_rows <= IN_MEMORY else _mapped(file))
+        file = open_parquet(path)
+        return as_dataset(gather(file.iter_batches(), file.schema_arrow))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
     except (OSError, ValueError) as error:  # pyarrow's errors are both

@@ -167,7 +167,7 @@ def _raw_split(table: _Table, columns: _Columns, classes: tuple[str, ...], which
         labels = labels.map(_class_name)
         _check_classes(labels, classes, table.place, which)
     texts = {name: table.rows[column].astype("object") for name, column in zip(_TEXTS, columns.texts, strict=False)}
-    return RawSplit(pd.DataFrame({**texts, "label": labels}))  # by index: the other rows have no label
+    return RawSplit([pd.DataFrame({**texts, "label": labels})])  # by index: the other rows have no label
 
 
 def _task(place: str, columns: _Columns, classes: tuple[str, ...]) -> Task:

@@ -8,15 +8,19 @@ row number in the source's split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from sensibert.config.settings import DataParams
-from sensibert.data.task_files import Audit, SplitAudit
+from sensibert.data.tables import gather
+from sensibert.data.task_files import Audit, SplitAudit, as_dataset
 from sensibert.data.tasks import Task
 from sensibert.errors import DataError
 from sensibert.sources.phrases import is_whole, is_within
@@ -92,12 +96,12 @@ def prepare_splits(task: Task, raw: Mapping[str, RawSplit], source: str, carving
     Raises:
         DataError: the source has an unknown label, or leaves a split without rows or with a single class.
     """
-    cleaned = {split: _clean(rows, task, split) for split, rows in raw.items()}
-    rows = {split: frame for split, (frame, _) in cleaned.items()}
+    tables, dropped = {}, {}
+    for split, part in raw.items():
+        tables[split], dropped[split] = _clean(part, task, split)
+    rows = {split: _decisive(table) for split, table in tables.items()}
     training_splits = ("train", "dev") if carving.dev_fraction else ("train",)
     splits = (*training_splits, *task.validation_splits)
-    dropped: dict[str, dict[str, int]] = {split: {} for split in splits}
-    dropped |= {split: reasons for split, (_, reasons) in cleaned.items()}
 
     for split in [split for split in task.validation_splits if split not in raw]:
         _require_variety(rows["train"], "train", f"dropped: {dropped['train'] or 'none'}")
@@ -110,21 +114,20 @@ def prepare_splits(task: Task, raw: Mapping[str, RawSplit], source: str, carving
     leaked = rows["train"]["key"].isin(held_out)
     rows["train"] = rows["train"][~leaked]
     dropped["train"] |= _positive({"also_in_validation": int(leaked.sum())})
-    for split, frame in rows.items():
-        _require_variety(frame, split, f"dropped: {dropped[split] or 'none'}")
+    for split in raw:
+        _require_variety(rows[split], split, f"dropped: {dropped[split] or 'none'}")
 
     size = min(carving.max_dev, round(carving.dev_fraction * len(rows["train"])))
     rest, rows["dev"], carved = _set_aside(rows["train"], "dev", size, task, carving.seed)
-    rows["train"] = rest.iloc[: carving.max_train].sort_values("idx")
+    rows["train"] = rest.iloc[: carving.max_train].sort_index()
     carved |= _positive({"beyond_max_train": len(rest) - len(rows["train"])})
     dropped["train"] |= carved
     for split in training_splits:
         settings = f"max_train: {carving.max_train}, dev_fraction: {carving.dev_fraction}; dropped: {carved}"
         _require_variety(rows[split], split, settings)
 
-    audits = {split: _audit(rows[split], dropped[split], task) for split in splits}
-    features = _features(task)
-    dataset = {split: Dataset.from_pandas(rows[split][[*features]], features, preserve_index=False) for split in splits}
+    audits = {split: _audit(rows[split], dropped.get(split, {}), task) for split in splits}
+    dataset = {split: _chosen(tables.get(split, tables["train"]), rows[split].index, task) for split in splits}
     return DatasetDict(dataset), Audit(task.name, source, audits)
 
 
@@ -134,11 +137,10 @@ def normalize(task: Task, raw: RawSplit, split: str) -> tuple[Dataset, dict[str,
     Raises:
         DataError: a label is unknown, or no row is usable.
     """
-    rows, dropped = _clean(raw, task, split)
-    if rows.empty:
+    table, dropped = _clean(raw, task, split)
+    if not len(table):
         raise DataError(f"split {split} has no usable row (dropped: {dropped})")
-    features = _features(task)
-    return Dataset.from_pandas(rows[[*features]], features, preserve_index=False), dropped
+    return _chosen(table, pd.RangeIndex(len(table)), task), dropped
 
 
 def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
@@ -149,14 +151,29 @@ def _read(task: Task, data: DataParams) -> dict[str, RawSplit]:
         return read_local(task, data.directory)
     from sensibert.sources import pydocs
 
-    return {split: RawSplit(rows) for split, rows in pydocs.read(task.name).items()}
+    return {split: RawSplit([rows]) for split, rows in pydocs.read(task.name).items()}
 
 
-def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[str, int]]:
+def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pa.Table, dict[str, int]]:
     """The usable rows under the normalized column names with their `key`, and how many were not usable, by reason."""
+    dropped = Counter(wrong_field_count=raw.wrong_field_count)
+    key = pa.field("key", pa.string() if task.trains_on_phrases else pa.uint64())
+    schema = _features(task).arrow_schema.append(key)
+
+    def clean_parts() -> Iterator[pa.RecordBatch]:
+        for part in raw.parts:
+            rows, reasons = _clean_part(part, task, split)
+            dropped.update(reasons)
+            yield from pa.Table.from_pandas(rows, schema, preserve_index=False).to_batches()
+
+    table = gather(clean_parts(), schema)
+    return table, _positive(dropped)
+
+
+def _clean_part(rows: pd.DataFrame, task: Task, split: str) -> tuple[pd.DataFrame, dict[str, int]]:
     texts = dict(zip(task.text_columns, ("text", "text_pair"), strict=False))
     prefix = task.prefix_column
-    rows = raw.rows.rename(columns=texts)
+    rows = rows.rename(columns=texts)
     without_text = pd.Series(False, index=rows.index)
     for original, column in (texts if prefix is None else texts | {prefix: prefix}).items():
         _require_text(rows[column], original, split)
@@ -167,12 +184,27 @@ def _clean(raw: RawSplit, task: Task, split: str) -> tuple[pd.DataFrame, dict[st
     if prefix is not None:
         kept = kept.assign(**{column: kept[prefix] + " : " + kept[column] for column in texts.values()})
     reasons = {
-        "wrong_field_count": raw.wrong_field_count,
         "missing_text": int(without_text.sum()),
         "missing_label": int((without_label & ~without_text).sum()),
     }
     kept = kept[[*texts.values(), "label", "idx"]].astype(dict.fromkeys(texts.values(), "str"))
-    return kept.assign(key=_keys(kept)), _positive(reasons)
+    keys = _keys(kept)
+    return kept.assign(key=keys if task.trains_on_phrases else pd.util.hash_pandas_object(keys, index=False)), reasons
+
+
+def _decisive(table: pa.Table) -> pd.DataFrame:
+    """Of the rows of a table, by their places in it, what decides about their splits: all but the texts.
+
+    Keys are hashes of 64 bits unless phrases are looked for in them. That one training row of ten million is dropped
+    since it has the hash of one of a million held-out ones by chance is less likely than one in a million.
+    """
+    return table.select(["label", "key"]).to_pandas()
+
+
+def _chosen(table: pa.Table, places: pd.Index, task: Task) -> Dataset:
+    """The rows at some places of a table, which stay where they are."""
+    rows = as_dataset(table.select(list(_features(task))))
+    return rows.select(places.to_numpy(), new_fingerprint=uuid4().hex)
 
 
 def _require_text(values: pd.Series, column: str, split: str) -> None:
@@ -246,7 +278,7 @@ def _set_aside(
     drawn = (shuffled[is_whole(shuffled["key"])] if task.trains_on_phrases else shuffled).iloc[:size]
     rest = shuffled.drop(drawn.index)
     apart, counts = _without(rest, drawn, split, task)
-    return apart, drawn.sort_values("idx"), counts
+    return apart, drawn.sort_index(), counts
 
 
 def _without(rest: pd.DataFrame, drawn: pd.DataFrame, split: str, task: Task) -> tuple[pd.DataFrame, dict[str, int]]:

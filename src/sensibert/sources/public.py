@@ -1,7 +1,7 @@
 """The public tasks: from the Hugging Face hub, from parquet files, or from the original GLUE and SuperGLUE folders.
 
-Every reader returns the same: per split, a frame with the task's columns as the source has them. `prepare`
-checks and normalizes them.
+Every reader returns the same: per split, frames with the task's columns as the source has them. `prepare` checks and
+normalizes them. Files of the GLUE and SuperGLUE releases are read whole; the others, which may be large, in parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from sensibert.data.tables import IN_MEMORY, open_parquet
 from sensibert.data.tasks import JsonlLayout, Task, TsvLayout
 from sensibert.errors import DataError
 
@@ -28,10 +31,10 @@ _MRPC_PAIR_IDS = ("#1 ID", "#2 ID")
 class RawSplit:
     """One split as its source has it."""
 
-    rows: pd.DataFrame
-    """The task's `columns`; the index is the row number in the source, from 0."""
+    parts: Iterable[pd.DataFrame]
+    """Its rows, some at a time and perhaps only once: the task's `columns`; the index is the row number, from 0."""
     wrong_field_count: int = 0
-    """Lines of a TSV file that do not have as many fields as its header; not in `rows`."""
+    """Lines of a TSV file that do not have as many fields as its header; not in `parts`."""
 
 
 def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
@@ -59,7 +62,10 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
         ) from error
     if missing := [split for split in _splits(task) if split not in dataset]:
         raise DataError(f"{place} has no split {', '.join(missing)}; it has {', '.join(dataset)}")
-    return {split: RawSplit(_select(dataset[split].to_pandas(), task, place)) for split in _splits(task)}
+    for split in _splits(task):
+        _require_columns(dataset[split].column_names, task.columns, place)
+    frames = {split: dataset[split].to_pandas(batch_size=IN_MEMORY, batched=True) for split in _splits(task)}
+    return {split: RawSplit(_parts(found, task, place)) for split, found in frames.items()}
 
 
 def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
@@ -102,65 +108,90 @@ def _release_file(layout: TsvLayout | JsonlLayout, split: str) -> str:
     return f"{layout.folder}/{split.replace('validation', validation)}.{suffix}"
 
 
-def _select(rows: pd.DataFrame, task: Task, place: str) -> pd.DataFrame:
-    """The columns of the task, rows numbered from 0."""
+def _select(rows: pd.DataFrame, task: Task, place: str, first: int = 0) -> pd.DataFrame:
+    """The columns of the task, rows numbered from the number of the first."""
     _require_columns(rows.columns, task.columns, place)
-    return rows[[*task.columns]].reset_index(drop=True)
+    return rows[[*task.columns]].set_axis(range(first, first + len(rows)))
 
 
-def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
+def _parts(frames: Iterable[pd.DataFrame], task: Task, place: str) -> Iterator[pd.DataFrame]:
+    first = 0
+    for rows in frames:
+        yield _select(rows, task, place, first)
+        first += len(rows)
+
+
+def _read_parquet(path: Path, task: Task) -> Iterator[pd.DataFrame]:
+    """Open a file now, so that a missing one or a missing column shows at once, and read it later."""
     try:
-        rows = pd.read_parquet(path)
+        file = open_parquet(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; the task {task.name} needs {_expected_files(task)}") from None
     except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise DataError(f"{path} is not a readable parquet file: {error}") from error
-    return _select(rows, task, str(path))
+        raise _unreadable(path, error) from error
+    _require_columns(file.schema_arrow.names, task.columns, str(path))
+    return _parts(_frames(file, path), task, str(path))
+
+
+def _frames(file: pq.ParquetFile, path: Path) -> Iterator[pd.DataFrame]:
+    try:
+        for batch in file.iter_batches(IN_MEMORY):
+            yield pa.Table.from_batches([batch]).to_pandas()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is not a readable parquet file: {error}")
 
 
 def _read_release(task: Task, directory: Path, layout: TsvLayout | JsonlLayout) -> dict[str, RawSplit]:
     files = {split: directory / _release_file(layout, split) for split in _splits(task)}
     if isinstance(layout, JsonlLayout):
-        return {split: RawSplit(_select(_read_jsonl(path), task, str(path))) for split, path in files.items()}
+        return {split: RawSplit([_select(_read_jsonl(path), task, str(path))]) for split, path in files.items()}
     if task.name == "mrpc" and not files["train"].exists():
         splits = _read_mrpc_corpus(directory / layout.folder, layout)
     else:
         splits = {split: _read_tsv(path, layout) for split, path in files.items()}
     names = dict(zip((*layout.text_columns, layout.label_column), (*task.text_columns, "label"), strict=True))
     return {
-        split: RawSplit(raw.rows[[*names]].rename(columns=names), raw.wrong_field_count)
-        for split, raw in splits.items()
+        split: RawSplit([rows[[*names]].rename(columns=names)], wrong_field_count)
+        for split, (rows, wrong_field_count) in splits.items()
     }
 
 
-def _read_mrpc_corpus(folder: Path, layout: TsvLayout) -> dict[str, RawSplit]:
+def _read_mrpc_corpus(folder: Path, layout: TsvLayout) -> dict[str, _TsvRows]:
     """Split the paraphrase corpus as GLUE does: the ID pairs in dev_ids.tsv are the validation split.
 
     The test file of the corpus is GLUE's test split, so it cannot replace the validation split.
     """
-    corpus = _read_tsv(folder / "msr_paraphrase_train.txt", layout, _MRPC_PAIR_IDS)
+    rows, wrong_field_count = _read_tsv(folder / "msr_paraphrase_train.txt", layout, _MRPC_PAIR_IDS)
     ids = next((path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).exists()), None)
     if ids is None:
         raise DataError(f"{folder} has neither train.tsv and dev.tsv nor dev_ids.tsv, GLUE's list of validation pairs")
     listed = {tuple(fields[:2]) for fields in _read_fields(ids)}
-    pairs = zip(*(corpus.rows[column] for column in _MRPC_PAIR_IDS), strict=True)
+    pairs = zip(*(rows[column] for column in _MRPC_PAIR_IDS), strict=True)
     in_validation = np.array([pair in listed for pair in pairs], dtype=bool)
     return {
         # The split of a broken line is unknown: it counts for train.
-        "train": RawSplit(corpus.rows[~in_validation], corpus.wrong_field_count),
-        "validation": RawSplit(corpus.rows[in_validation]),
+        "train": (rows[~in_validation], wrong_field_count),
+        "validation": (rows[in_validation], 0),
     }
 
 
-def _read_tsv(path: Path, layout: TsvLayout, more_columns: tuple[str, ...] = ()) -> RawSplit:
-    """Read one file of the release, under its own column names."""
+_TsvRows = tuple[pd.DataFrame, int]
+"""The whole lines of a file under its own column names, and the number of others."""
+
+
+def _read_tsv(path: Path, layout: TsvLayout, more_columns: tuple[str, ...] = ()) -> _TsvRows:
+    """Read one file of the release."""
     lines = _read_fields(path)
     header = list(layout.header) if layout.header else (lines.pop(0) if lines else [])
     needed = (*layout.text_columns, layout.label_column, *more_columns)
     _require_columns(header, needed, str(path))
     whole = [number for number, fields in enumerate(lines) if len(fields) == len(header)]
     rows = pd.DataFrame([lines[number] for number in whole], index=whole, columns=header, dtype="str")
-    return RawSplit(rows, wrong_field_count=len(lines) - len(whole))
+    return rows, len(lines) - len(whole)
 
 
 def _read_fields(path: Path) -> list[list[str]]:
