@@ -1,7 +1,9 @@
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, DatasetDict
 
 from sensibert.config.settings import DataParams
 from sensibert.data import tables, task_files
@@ -44,6 +46,15 @@ def test_equal_data_gives_equal_bytes_and_another_draw_another_hash(glue_directo
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     assert set(files) == {"train.parquet", "dev.parquet", "validation.parquet", "audit.json"}
     assert data_hash(tmp_path / "one") == data_hash(tmp_path / "two") != data_hash(tmp_path / "three")
+
+
+def test_the_pieces_that_rows_came_in_do_not_change_the_bytes(glue_directory, tmp_path):
+    _, audit = prepare(TASKS["sst2"], local(glue_directory))
+    table = pa.table({"text": [f"text {row} " * 10 for row in range(40_000)], "label": [0, 1] * 20_000})
+    pieces = pa.concat_tables([table.slice(start, 7) for start in range(0, len(table), 7)])
+    for name, rows in (("whole", table), ("pieces", pieces)):
+        save_task(DatasetDict({"train": Dataset(rows)}), audit, tmp_path / name)
+    assert data_hash(tmp_path / "whole") == data_hash(tmp_path / "pieces")
 
 
 def test_saving_replaces_the_whole_folder_or_nothing(glue_directory, tmp_path, monkeypatch):

@@ -57,7 +57,9 @@ def _write_split(rows: Dataset, path: Path) -> None:
     schema, table = rows.features.arrow_schema, rows.with_format("arrow")
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for start in range(0, len(rows), IN_MEMORY):
-            file.write_table(table[start : start + IN_MEMORY].cast(schema), row_group_size=IN_MEMORY)
+            # In one piece: how a table came together in memory would change the bytes.
+            group = table[start : start + IN_MEMORY].combine_chunks().cast(schema)
+            file.write_table(group, row_group_size=IN_MEMORY)
 
 
 def load_task(folder: Path) -> DatasetDict:
