@@ -6,9 +6,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from sensibert.config.settings import DataParams
 from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError
 from sensibert.sources import public
+from sensibert.sources.prepare import prepare
 
 
 def rows_of(raw):
@@ -230,6 +232,32 @@ def test_a_corrupt_parquet_file_is_named(glue_directory, cut):
     path = glue_directory / "sst2" / "train.parquet"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(DataError, match=r"train\.parquet is not a readable parquet file"):
+        public.read_local(TASKS["sst2"], glue_directory)
+
+
+def test_a_parquet_file_may_be_a_folder_of_parts_with_categories_and_an_index(glue_directory):
+    path = glue_directory / "sst2" / "train.parquet"
+    rows = pd.read_parquet(path)
+    expected, _ = prepare(TASKS["sst2"], DataParams(source="local", directory=glue_directory))
+    path.unlink()
+    path.mkdir()
+    parts = (rows.iloc[:79].astype({"sentence": "category"}), rows.iloc[79:].astype({"sentence": "category"}))
+    for number, part in enumerate(parts):
+        part.assign(sentence=part["sentence"].cat.remove_unused_categories()).to_parquet(path / f"{number}.parquet")
+    found, _ = prepare(TASKS["sst2"], DataParams(source="local", directory=glue_directory))
+    assert found["train"].to_dict() == expected["train"].to_dict()
+    rows.set_index("sentence").iloc[:79].to_parquet(path / "0.parquet")
+    raw = public.read_local(TASKS["sst2"], glue_directory)["train"]
+    assert rows_of(raw).equals(rows_of(raw)), "it may be read twice"
+    assert rows_of(raw)["sentence"].tolist() == rows["sentence"].tolist()
+    assert rows_of(raw).index.tolist() == list(range(len(rows)))
+
+
+def test_two_columns_of_one_name_are_refused(glue_directory):
+    path = glue_directory / "sst2" / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("label", table["label"]), path)
+    with pytest.raises(DataError, match=r"train\.parquet has more than one column 'label'; allowed: names that differ"):
         public.read_local(TASKS["sst2"], glue_directory)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 IN_MEMORY = 100_000
 """Rows up to which a split is kept in memory, and its examples; those of a larger one lie in a temporary file. So
-many are read and written at once."""
+many are cleaned and written at once."""
 
 
 def gather(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
@@ -38,6 +39,6 @@ def gather(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         return pa.ipc.open_stream(pa.memory_map(place)).read_all()
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(file: Path | IO[bytes]) -> pq.ParquetFile:
     """Open a parquet file to read some of its rows at a time; by itself the reader would keep the whole file."""
-    return pq.ParquetFile(path, pre_buffer=False)
+    return pq.ParquetFile(file, pre_buffer=False)

@@ -54,11 +54,11 @@ def save_task(dataset: DatasetDict, audit: Audit, folder: Path) -> None:
 def _write_split(rows: Dataset, path: Path) -> None:
     """Write groups of rows: each is what writing takes of the memory, and reading."""
     # The features' own schema: the table's may hold more metadata, which would change the bytes.
-    schema, table = rows.features.arrow_schema, rows.with_format("arrow")
+    schema, as_tables = rows.features.arrow_schema, rows.with_format("arrow")
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for start in range(0, len(rows), IN_MEMORY):
             # In one piece: how a table came together in memory would change the bytes.
-            group = table[start : start + IN_MEMORY].combine_chunks().cast(schema)
+            group = as_tables[start : start + IN_MEMORY].combine_chunks().cast(schema)
             file.write_table(group, row_group_size=IN_MEMORY)
 
 
@@ -98,8 +98,8 @@ def as_dataset(table: pa.Table) -> Dataset:
 
 def _load_split(path: Path) -> Dataset:
     try:
-        file = open_parquet(path)
-        return as_dataset(gather(file.iter_batches(), file.schema_arrow))
+        with open_parquet(path) as file:
+            return as_dataset(gather(file.iter_batches(), file.schema_arrow))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run `dvc repro` to make it") from None
     except (OSError, ValueError) as error:  # pyarrow's errors are both

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sensibert.data.tables import open_parquet
 from sensibert.errors import DataError, ParamsError
 from sensibert.io import replacing
 from sensibert.sources.public import json_records, refuse_twins
@@ -65,7 +66,7 @@ def read_rows(place: str, kind: str, size: int) -> Iterator[list[Row]]:
     """
     try:
         if kind == "parquet":
-            with pq.ParquetFile(place) as file:
+            with open_parquet(Path(place)) as file:
                 refuse_twins(Path(place), file.schema_arrow.names)
                 for batch in file.iter_batches(size):
                     yield batch.to_pylist()
@@ -237,7 +238,7 @@ class _ParquetFile:
         self.path.unlink()
         with pq.ParquetWriter(self.path, self.schema) as whole:
             for file in self.files:
-                for batch in pq.ParquetFile(file).iter_batches():
+                for batch in open_parquet(file).iter_batches():
                     whole.write_table(_fitted(pa.Table.from_batches([batch]), self.schema))
 
     def __enter__(self) -> _ParquetFile:

@@ -92,18 +92,20 @@ def outdated(root: Path, names: Sequence[str]) -> list[str]:
     """The stages that DVC finds changed now; those that need them are not looked at."""
     with opened(root) as repo:
         stages = _by_name(repo)
-        return [name for name in names if _has_changed(stages[name])]
+        return [name for name in names if _changed(stages[name])]
 
 
-def _has_changed(stage: Any) -> bool:
-    """Ask DVC, and free its memory: it keeps a file there for every folder it hashes, and looks through all of them
-    at each further one. For 15,000 stages that is most of the time.
+def _changed(stage: Any, **how: bool) -> bool:
+    """Whether DVC finds a stage changed; what it keeps in memory of the folders that it hashed is dropped.
+
+    It looks through the listings of all of them for each further one: for 15,000 stages that is most of the time.
     """
-    import fsspec
+    from dvc.fs import MemoryFileSystem
 
-    has_changed = stage.changed()
-    fsspec.filesystem("memory").store.clear()
-    return has_changed
+    try:
+        return bool(stage.changed(**how))
+    finally:
+        MemoryFileSystem().fs.store.clear()
 
 
 def fetch_back(root: Path, names: Sequence[str]) -> list[str]:
@@ -119,7 +121,7 @@ def fetch_back(root: Path, names: Sequence[str]) -> list[str]:
         if lost:
             repo.checkout(targets=lost, force=True, allow_missing=True)
             stages = _by_name(repo)
-        back = {name for name in lost if not stages[name].changed()}
+        back = {name for name in lost if not _changed(stages[name])}
     return [name for name in names if name not in back]
 
 
@@ -131,7 +133,7 @@ def _by_name(repo: Any) -> dict[str, Any]:
 
 def _is_only_lost(stage: Any) -> bool:
     """Whether the lock has what a stage makes of these very inputs, and the files alone are missing here."""
-    return all(out.use_cache for out in stage.outs) and not stage.changed(allow_missing=True)
+    return all(out.use_cache for out in stage.outs) and not _changed(stage, allow_missing=True)
 
 
 def run_here(root: Path, name: str) -> None:
@@ -176,7 +178,7 @@ def adopt(root: Path, entries: Mapping[str, Entry], remote: str | None) -> dict[
             others = [other for other in (before.get(name), *_known_results(repo, stages[name])) if other]
             alike = (other for other in others if same_inputs(entry, other))
             others_differ = sorted({path for other in alike for path in differing(entry, other)})
-            if stages[name].changed():
+            if _changed(stages[name]):
                 remarks[name] = "the head has other inputs by now (an edit during the run?); dvc status says which"
             elif others_differ:
                 remarks[name] = f"other bytes are known for the same inputs: {', '.join(others_differ)}"

@@ -40,7 +40,7 @@ def warning(evidence: Evidence) -> str | None:
 
 
 def _nothing_learned(evidence: Evidence) -> str | None:
-    """That the dense model is no better than one answer to every text, so that nothing can be lost by pruning."""
+    """That the dense model is no better than one answer to every text, so that comparing with it says little."""
     metric, labels, dense = evidence.task["primary_metric"], evidence.task["labels"], evidence.before
     splits = evidence.data["splits"]
     counts: dict[str, int] = next(
@@ -56,7 +56,7 @@ def _nothing_learned(evidence: Evidence) -> str | None:
     learned = f"{metric_title(metric)} is {dense.metrics[metric]:.1f}"
     return (
         f"The dense model has learned next to nothing: its {learned}, and one and the same answer to every text has "
-        f"{constant:.1f}. So a small model has nothing to lose. Try more training rows or another backbone; --compare "
+        f"{constant:.1f}. The comparison with it says little. Try more training rows or another backbone; --compare "
         "tells whether the words alone suffice."
     )
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -174,6 +173,8 @@ def _clean_part(rows: pd.DataFrame, task: Task, split: str) -> tuple[pd.DataFram
     texts = dict(zip(task.text_columns, ("text", "text_pair"), strict=False))
     prefix = task.prefix_column
     rows = rows.rename(columns=texts)
+    # A column of few different texts may be one of categories, which pandas treats otherwise.
+    rows = rows.astype(dict.fromkeys([*texts.values(), *([prefix] if prefix else [])], "object"))
     without_text = pd.Series(False, index=rows.index)
     for original, column in (texts if prefix is None else texts | {prefix: prefix}).items():
         _require_text(rows[column], original, split)
@@ -193,7 +194,7 @@ def _clean_part(rows: pd.DataFrame, task: Task, split: str) -> tuple[pd.DataFram
 
 
 def _decisive(table: pa.Table) -> pd.DataFrame:
-    """Of the rows of a table, by their places in it, what decides about their splits: all but the texts.
+    """Of the rows of a table, by their places in it, what decides about their splits.
 
     Keys are hashes of 64 bits unless phrases are looked for in them. That one training row of ten million is dropped
     since it has the hash of one of a million held-out ones by chance is less likely than one in a million.
@@ -202,9 +203,17 @@ def _decisive(table: pa.Table) -> pd.DataFrame:
 
 
 def _chosen(table: pa.Table, places: pd.Index, task: Task) -> Dataset:
-    """The rows at some places of a table, which stay where they are."""
-    rows = as_dataset(table.select(list(_features(task))))
-    return rows.select(places.to_numpy(), new_fingerprint=uuid4().hex)
+    """The rows at some places of a table, in its order."""
+    rows, is_chosen = table.select(list(_features(task))), np.zeros(len(table), dtype=bool)
+    is_chosen[places] = True
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        first = 0
+        for batch in rows.to_batches():
+            yield batch.filter(pa.array(is_chosen[first : first + len(batch)]))
+            first += len(batch)
+
+    return as_dataset(gather(batches(), rows.schema))
 
 
 def _require_text(values: pd.Series, column: str, split: str) -> None:
@@ -242,8 +251,8 @@ def _normalize_labels(labels: pd.Series, task: Task, split: str) -> pd.Series:
     unknown = labels[normalized.isna()]
     if len(unknown):
         raise DataError(
-            f"unknown label {unknown.tolist()[0]!r} in row {unknown.index[0]} of split {split} of task {task.name} "
-            f"({len(unknown)} such rows); allowed: {allowed}"
+            f"unknown label {unknown.tolist()[0]!r} in row {unknown.index[0]} of split {split} of task {task.name}; "
+            f"allowed: {allowed}"
         )
     return normalized if task.is_regression else normalized.astype("int64")
 

@@ -7,10 +7,12 @@ normalizes them. Files of the GLUE and SuperGLUE releases are read whole; the ot
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,9 @@ import pyarrow.parquet as pq
 from sensibert.data.tables import IN_MEMORY, open_parquet
 from sensibert.data.tasks import JsonlLayout, Task, TsvLayout
 from sensibert.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 HUB_REPOSITORIES = {"glue": "nyu-mll/glue", "superglue": "aps/super_glue", "imdb": "stanfordnlp/imdb"}
 """Where the hub keeps each collection; its tasks are configurations of the data set."""
@@ -32,7 +37,7 @@ class RawSplit:
     """One split as its source has it."""
 
     parts: Iterable[pd.DataFrame]
-    """Its rows, some at a time and perhaps only once: the task's `columns`; the index is the row number, from 0."""
+    """Its rows, some at a time: the task's `columns`; the index is the row number in the source, from 0."""
     wrong_field_count: int = 0
     """Lines of a TSV file that do not have as many fields as its header; not in `parts`."""
 
@@ -64,8 +69,8 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
         raise DataError(f"{place} has no split {', '.join(missing)}; it has {', '.join(dataset)}")
     for split in _splits(task):
         _require_columns(dataset[split].column_names, task.columns, place)
-    frames = {split: dataset[split].to_pandas(batch_size=IN_MEMORY, batched=True) for split in _splits(task)}
-    return {split: RawSplit(_parts(found, task, place)) for split, found in frames.items()}
+    used = {split: dataset[split].select_columns([*task.columns]) for split in _splits(task)}
+    return {split: RawSplit(_Numbered(partial(_batches, rows))) for split, rows in used.items()}
 
 
 def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
@@ -108,35 +113,50 @@ def _release_file(layout: TsvLayout | JsonlLayout, split: str) -> str:
     return f"{layout.folder}/{split.replace('validation', validation)}.{suffix}"
 
 
-def _select(rows: pd.DataFrame, task: Task, place: str, first: int = 0) -> pd.DataFrame:
-    """The columns of the task, rows numbered from the number of the first."""
+def _select(rows: pd.DataFrame, task: Task, place: str) -> pd.DataFrame:
+    """The columns of the task, rows numbered from 0."""
     _require_columns(rows.columns, task.columns, place)
-    return rows[[*task.columns]].set_axis(range(first, first + len(rows)))
+    return rows[[*task.columns]].reset_index(drop=True)
 
 
-def _parts(frames: Iterable[pd.DataFrame], task: Task, place: str) -> Iterator[pd.DataFrame]:
-    first = 0
-    for rows in frames:
-        yield _select(rows, task, place, first)
-        first += len(rows)
+@dataclass(frozen=True)
+class _Numbered:
+    """Frames whose rows are numbered from 0, from frame to frame; they are read anew each time."""
+
+    read: Callable[[], Iterator[pd.DataFrame]]
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        first = 0
+        for rows in self.read():
+            yield rows.set_axis(range(first, first + len(rows)))
+            first += len(rows)
 
 
-def _read_parquet(path: Path, task: Task) -> Iterator[pd.DataFrame]:
-    """Open a file now, so that a missing one or a missing column shows at once, and read it later."""
+def _batches(dataset: Dataset) -> Iterator[pd.DataFrame]:
+    return dataset.to_pandas(batch_size=IN_MEMORY, batched=True)  # type: ignore[no-any-return]
+
+
+def _read_parquet(path: Path, task: Task) -> _Numbered:
+    """Look at a file, or at those of a folder, so that a missing one or a missing column shows before any is read."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    for file in files:
+        try:
+            columns = pq.read_schema(file).names
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist; the task {task.name} needs {_expected_files(task)}") from None
+        except (OSError, ValueError) as error:  # pyarrow's errors are both
+            raise _unreadable(file, error) from error
+        refuse_twins(file, columns)
+        _require_columns(columns, task.columns, str(file))
+    return _Numbered(lambda: chain.from_iterable(_frames(file, task.columns) for file in files))
+
+
+def _frames(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     try:
-        file = open_parquet(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; the task {task.name} needs {_expected_files(task)}") from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
-        raise _unreadable(path, error) from error
-    _require_columns(file.schema_arrow.names, task.columns, str(path))
-    return _parts(_frames(file, path), task, str(path))
-
-
-def _frames(file: pq.ParquetFile, path: Path) -> Iterator[pd.DataFrame]:
-    try:
-        for batch in file.iter_batches(IN_MEMORY):
-            yield pa.Table.from_batches([batch]).to_pandas()
+        with open_parquet(path) as file:
+            for batch in file.iter_batches(IN_MEMORY, columns=list(columns)):
+                # A column may be an index of pandas.
+                yield pa.Table.from_batches([batch]).select(list(columns)).to_pandas(ignore_metadata=True)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
