@@ -259,7 +259,7 @@ def test_an_unknown_label_is_refused(glue_directory, label):
     with pytest.raises(DataError) as caught:
         prepare(TASKS["sst2"], local(glue_directory))
     message = str(caught.value)
-    assert f"unknown label {label!r} in row 4 of split validation of task sst2; allowed" in message
+    assert f"unknown label {label!r} in row 4 of split validation of task sst2 (1 such rows up to row 29)" in message
     assert message.endswith("allowed: negative, positive or their ids from 0")
 
 

@@ -251,8 +251,8 @@ def _normalize_labels(labels: pd.Series, task: Task, split: str) -> pd.Series:
     unknown = labels[normalized.isna()]
     if len(unknown):
         raise DataError(
-            f"unknown label {unknown.tolist()[0]!r} in row {unknown.index[0]} of split {split} of task {task.name}; "
-            f"allowed: {allowed}"
+            f"unknown label {unknown.tolist()[0]!r} in row {unknown.index[0]} of split {split} of task {task.name} "
+            f"({len(unknown)} such rows up to row {labels.index[-1]}); allowed: {allowed}"
         )
     return normalized if task.is_regression else normalized.astype("int64")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,6 @@ import pyarrow.parquet as pq
 from sensibert.data.tables import IN_MEMORY, open_parquet
 from sensibert.data.tasks import JsonlLayout, Task, TsvLayout
 from sensibert.errors import DataError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 HUB_REPOSITORIES = {"glue": "nyu-mll/glue", "superglue": "aps/super_glue", "imdb": "stanfordnlp/imdb"}
 """Where the hub keeps each collection; its tasks are configurations of the data set."""
@@ -70,7 +67,8 @@ def read_hub(task: Task, revision: str) -> dict[str, RawSplit]:
     for split in _splits(task):
         _require_columns(dataset[split].column_names, task.columns, place)
     used = {split: dataset[split].select_columns([*task.columns]) for split in _splits(task)}
-    return {split: RawSplit(_Numbered(partial(_batches, rows))) for split, rows in used.items()}
+    in_parts = {"batch_size": IN_MEMORY, "batched": True}
+    return {split: RawSplit(_Numbered(partial(rows.to_pandas, **in_parts))) for split, rows in used.items()}
 
 
 def read_local(task: Task, directory: Path) -> dict[str, RawSplit]:
@@ -130,10 +128,6 @@ class _Numbered:
         for rows in self.read():
             yield rows.set_axis(range(first, first + len(rows)))
             first += len(rows)
-
-
-def _batches(dataset: Dataset) -> Iterator[pd.DataFrame]:
-    return dataset.to_pandas(batch_size=IN_MEMORY, batched=True)  # type: ignore[no-any-return]
 
 
 def _read_parquet(path: Path, task: Task) -> _Numbered:
