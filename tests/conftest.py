@@ -40,6 +40,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Do the same with what a file leaves: every training of a later one would look through it."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def glue_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for `data.source: local` with a small, learnable sst2, mrpc and stsb; the same rows every time."""
