@@ -48,6 +48,14 @@ def tuned(model, examples, folder, **changes):
     return model
 
 
+@pytest.fixture(scope="module")
+def regressor(tmp_path_factory):
+    """The folder of a model that was tuned on `PRICES`."""
+    folder = tmp_path_factory.mktemp("regressor")
+    save_model(tuned(bert(), PRICES, folder), TOKENIZER, folder / "model")
+    return folder / "model"
+
+
 def explained(model, examples):
     """Part of the labels' variance that the answers explain."""
     labels, answers = labels_of(examples), predict(model.eval(), examples, TOKENIZER)[:, 0]
@@ -63,10 +71,8 @@ def test_labels_of_any_size_are_learned(make, mean, std, tmp_path):
     assert explained(tuned(make(), examples, tmp_path), examples) > 0.9
 
 
-def test_the_saved_model_answers_in_their_units(tmp_path):
-    model = tuned(bert(), PRICES, tmp_path)
-    save_model(model, TOKENIZER, tmp_path / "model")
-    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+def test_the_saved_model_answers_in_their_units(regressor):
+    loaded = AutoModelForSequenceClassification.from_pretrained(regressor).eval()
     ids = torch.tensor([PRICES[1]["input_ids"]])
     assert loaded(ids).logits.item() == pytest.approx(290_000, rel=0.05)
 
@@ -76,20 +82,26 @@ def test_what_peft_trained_does_too(tmp_path):
     assert explained(tuned(bert(), PRICES, tmp_path, method="lora", options=options, budget=0.05), PRICES) > 0.8
 
 
-@pytest.mark.parametrize("pooling", ["auto", "pooler"])
-def test_a_trained_regressor_goes_on_where_it_was(tmp_path, pooling):
-    model = tuned(load_backbone("tiny-bert", TASKS["stsb"], seed=0, pooling=pooling), PRICES, tmp_path)
-    save_model(model, TOKENIZER, tmp_path / "model")
-    again = load_backbone(str(tmp_path / "model"), TASKS["stsb"], seed=1, pooling=pooling)
+def goes_on_where_it_was(folder, pooling):
+    again = load_backbone(str(folder), TASKS["stsb"], seed=1, pooling=pooling)
     before = explained(again, PRICES)
     assert before > 0.9
-    tuned(again, PRICES, tmp_path, options=MethodParams(learning_rate=1e-9))
+    tuned(again, PRICES, folder, options=MethodParams(learning_rate=1e-9))
     assert explained(again, PRICES) == pytest.approx(before, abs=1e-4)
 
 
-def test_a_new_classifier_on_a_trained_regressor_starts_anew(tmp_path):
-    save_model(tuned(bert(), PRICES, tmp_path), TOKENIZER, tmp_path / "model")
-    other = load_backbone(str(tmp_path / "model"), TASKS["stsb"], seed=1, pooling="cls")
+def test_a_trained_regressor_goes_on_where_it_was(regressor):
+    goes_on_where_it_was(regressor, "auto")
+
+
+def test_one_that_was_trained_with_its_pooler_does_too(tmp_path):
+    model = tuned(load_backbone("tiny-bert", TASKS["stsb"], seed=0, pooling="pooler"), PRICES, tmp_path)
+    save_model(model, TOKENIZER, tmp_path / "model")
+    goes_on_where_it_was(tmp_path / "model", "pooler")
+
+
+def test_a_new_classifier_on_a_trained_regressor_starts_anew(regressor, tmp_path):
+    other = load_backbone(str(regressor), TASKS["stsb"], seed=1, pooling="cls")
     assert explained(tuned(other, PRICES, tmp_path), PRICES) > 0.9
 
 
