@@ -3,6 +3,7 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -259,6 +260,16 @@ def test_two_columns_of_one_name_are_refused(glue_directory):
     pq.write_table(table.append_column("label", table["label"]), path)
     with pytest.raises(DataError, match=r"train\.parquet has more than one column 'label'; allowed: names that differ"):
         public.read_local(TASKS["sst2"], glue_directory)
+
+
+def test_text_of_a_parquet_file_that_is_not_utf_8_is_named(glue_directory):
+    path = glue_directory / "sst2" / "train.parquet"
+    table = pq.read_table(path)
+    latin = pa.array([sentence.encode() + b" caf\xe9" for sentence in table["sentence"].to_pylist()], pa.binary())
+    sentences = pa.Array.from_buffers(pa.string(), len(latin), latin.buffers())
+    pq.write_table(table.set_column(0, "sentence", sentences), path)
+    with pytest.raises(DataError, match=r"train\.parquet is not a readable parquet file: .*Invalid UTF8"):
+        list(public.read_local(TASKS["sst2"], glue_directory)["train"].parts)
 
 
 def test_a_parquet_file_that_is_damaged_in_the_middle_is_named(glue_directory):

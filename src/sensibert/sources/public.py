@@ -149,6 +149,7 @@ def _frames(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     try:
         with open_parquet(path) as file:
             for batch in file.iter_batches(IN_MEMORY, columns=list(columns)):
+                batch.validate(full=True)  # it may hold text that is not UTF-8, which pandas finds out too late
                 # A column may be an index of pandas.
                 yield pa.Table.from_batches([batch]).select(list(columns)).to_pandas(ignore_metadata=True)
     except (OSError, ValueError) as error:
