@@ -7,10 +7,11 @@ import pytest
 
 from sensibert.compress.rates import (
     TRIAL_STEPS,
+    TRIED_FIRST,
     USUAL_RATE,
     carve,
     choose_rate,
-    peak,
+    likely_best,
     short,
     trial_length,
     usual_rate,
@@ -100,7 +101,7 @@ def test_long_texts_are_cut_for_the_trials(longest, in_trials):
 @pytest.mark.parametrize("best", [USUAL_RATE / 4, USUAL_RATE, USUAL_RATE * 2])
 def test_the_best_rate_of_the_trials_is_scaled_to_the_steps_of_the_training(best):
     carved = carve(examples(600), TASKS["sst2"], seed=0)
-    chosen = choose_rate(TRAINING, 600, carved, peaked_at(best))
+    chosen = choose_rate(TRAINING, 600, carved, peaked_at(best), TRIED_FIRST["dense"])
     assert chosen.learning_rate == pytest.approx(best * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
     assert (chosen.steps, chosen.trial_steps, chosen.dev_examples) == (300, TRIAL_STEPS, 120)
     tried = [point.learning_rate for point in chosen.tried]
@@ -108,25 +109,42 @@ def test_the_best_rate_of_the_trials_is_scaled_to_the_steps_of_the_training(best
     assert tried[0] < best < tried[-1]
 
 
+def test_a_model_that_was_cut_starts_with_higher_rates():
+    carved = carve(examples(600), TASKS["sst2"], seed=0)
+    chosen = choose_rate(TRAINING, 600, carved, peaked_at(USUAL_RATE), TRIED_FIRST["slim"])
+    assert [point.learning_rate for point in chosen.tried] == [USUAL_RATE / 2, USUAL_RATE, USUAL_RATE * 2]
+
+
 @pytest.mark.parametrize(
-    ("metrics", "expected"),
+    ("metrics", "rows", "expected"),
     [
-        ((70.0, 80.0, 70.0), 2e-4),
-        ((73.6, 76.8, 76.6), 2e-4 * 2**0.44),
-        ((76.6, 76.8, 73.6), 2e-4 / 2**0.44),
-        ((80.0, 80.0, 80.0), 2e-4),
-        ((80.0, 79.0, 78.0), 1e-4),
+        ((70.0, 80.0, 70.0), 500, 2e-4),
+        ((80.0, 80.0, 80.0), 500, 2e-4),
+        ((77.0, 80.0, 77.0), 90, 2e-4),
+        ((90.0, 60.0, 30.0), 500, 1e-4),
+        ((WORST_METRIC, 60.0, 60.0), 90, 2e-4 * 2**0.5),
     ],
 )
-def test_the_peak_lies_on_the_side_of_the_better_neighbour(metrics, expected):
+def test_what_so_many_rows_tell_apart_counts(metrics, rows, expected):
+    assert likely_best(curve(metrics), rows) == pytest.approx(expected, rel=0.01)
+
+
+def test_of_rates_that_few_rows_cannot_tell_apart_the_middle_is_taken_and_of_others_the_best():
+    metrics = (57.8, 54.4, 54.4)
+    rates = [likely_best(curve(metrics), rows) for rows in (90, 1_000, 100_000)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(2e-4, rel=0.1)
+    assert rates[-1] == pytest.approx(1e-4)
+
+
+def curve(metrics):
     tried = [TriedRate(rate, [metric]) for rate, metric in zip((1e-4, 2e-4, 4e-4), metrics, strict=True)]
-    best = 2e-4 if max(metrics) == metrics[1] else 1e-4
-    assert peak(RateCurve(best, tried)) == pytest.approx(expected, rel=0.01)
+    return RateCurve(2e-4, tried)
 
 
 def test_the_trials_end_though_the_best_is_at_the_edge():
     carved = carve(examples(600), TASKS["sst2"], seed=0)
-    chosen = choose_rate(TRAINING, 600, carved, lambda rate: rate)
+    chosen = choose_rate(TRAINING, 600, carved, lambda rate: 300 + 20 * math.log2(rate), TRIED_FIRST["dense"])
     assert len(chosen.tried) == 5
     assert chosen.learning_rate == pytest.approx(4 * USUAL_RATE * math.sqrt(TRIAL_STEPS / 300), rel=0.05)
 
@@ -138,7 +156,7 @@ def test_a_rate_that_diverges_is_not_chosen():
         return 50.0
 
     carved = carve(examples(600), TASKS["sst2"], seed=0)
-    chosen = choose_rate(TRAINING, 600, carved, dev_metric)
+    chosen = choose_rate(TRAINING, 600, carved, dev_metric, TRIED_FIRST["dense"])
     assert chosen.learning_rate < USUAL_RATE / 4
     assert [point.mean for point in chosen.tried][-2:] == [WORST_METRIC] * 2
 
@@ -148,10 +166,10 @@ def test_rates_that_all_diverge_are_an_error():
         raise DivergedError("too fast")
 
     with pytest.raises(DataError, match="diverged"):
-        choose_rate(TRAINING, 600, carve(examples(600), TASKS["sst2"], seed=0), dev_metric)
+        choose_rate(TRAINING, 600, carve(examples(600), TASKS["sst2"], seed=0), dev_metric, TRIED_FIRST["dense"])
 
 
 def test_without_rows_to_judge_by_the_usual_rate_is_taken():
-    chosen = choose_rate(TRAINING, 100, None, lambda rate: pytest.fail("there is nothing to try"))
+    chosen = choose_rate(TRAINING, 100, None, lambda rate: pytest.fail("there is nothing to try"), TRIED_FIRST["slim"])
     assert chosen.learning_rate == pytest.approx(usual_rate(300), rel=0.05)
     assert chosen.tried == []

@@ -15,7 +15,7 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sensibert.compress.rates import Carved, carve, choose_rate, short, trial_length
+from sensibert.compress.rates import TRIED_FIRST, Carved, carve, choose_rate, short, trial_length
 from sensibert.compress.recipe import Recipe, scoring_of
 from sensibert.compute.hardware import best_device, resolve_precision
 from sensibert.config.grid import Cell
@@ -346,7 +346,7 @@ class Job:
             return metric
 
         reached: list[float] = []
-        return choose_rate(settings, len(subject.train), carved, dev_metric)
+        return choose_rate(settings, len(subject.train), carved, dev_metric, TRIED_FIRST[name])
 
     @cached_property
     def _carved(self) -> Carved | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from sensibert.config.settings import TrainingParams
 from sensibert.data.encoding import Example, Examples, labels_of
@@ -21,11 +23,13 @@ from sensibert.results import WORST_METRIC, RateCurve
 from sensibert.sources.prepare import stratified_order
 
 USUAL_RATE = 4e-4
-"""The peak rate of a training of `TRIAL_STEPS` steps; a half and a quarter of it are tried too."""
+"""The peak rate of a training of `TRIAL_STEPS` steps, if nothing can be tried."""
+TRIED_FIRST = {"dense": (0.25, 0.5, 1.0), "slim": (0.5, 1.0, 2.0)}
+"""The rates that trials of a model begin with, as parts of the usual one: a model that was cut has further to go."""
 TRIAL_STEPS = 100
 """Optimizer steps of a trial."""
 FURTHER_TRIALS = 2
-"""Rates that are tried below a quarter of the usual one, or above it."""
+"""Rates that are tried below or above those."""
 
 _LEAST_TRIAL_LENGTH = 64
 
@@ -87,7 +91,11 @@ def short(training: TrainingParams, examples: int) -> TrainingParams:
 
 
 def choose_rate(
-    training: TrainingParams, examples: int, carved: Carved | None, dev_metric: Callable[[float], float]
+    training: TrainingParams,
+    examples: int,
+    carved: Carved | None,
+    dev_metric: Callable[[float], float],
+    tried_first: Sequence[float],
 ) -> ChosenRate:
     """The peak rate for a training on so many examples.
 
@@ -96,6 +104,7 @@ def choose_rate(
         examples: The number of its training examples.
         carved: What trials train on and are judged by; without it the usual rate is taken.
         dev_metric: Trains with the settings that `short` gives and a rate, and gives the metric on the dev examples.
+        tried_first: Parts of the usual rate, each twice the one before.
 
     Raises:
         DataError: every rate diverged.
@@ -112,24 +121,26 @@ def choose_rate(
         except DivergedError:
             return WORST_METRIC
 
-    found = search_rate(tried, [usual / 4, usual / 2, usual], [0], further=FURTHER_TRIALS, at_edge="take")
-    rate = _rounded(peak(found) * math.sqrt(trial_steps / steps))
+    grid = [part * usual for part in tried_first]
+    found = search_rate(tried, grid, [0], further=FURTHER_TRIALS, at_edge="take")
+    rate = _rounded(likely_best(found, len(carved.dev)) * math.sqrt(trial_steps / steps))
     return ChosenRate(rate, steps, trial_steps, len(carved.dev), found.tried)
 
 
-def peak(curve: RateCurve) -> float:
-    """The rate between the best one and its neighbours where a parabola through the three is highest.
+def likely_best(curve: RateCurve, rows: int) -> float:
+    """The mean of the rates that were tried, each as heavy as it is likely that chance alone puts it below the best.
 
-    Few rows judge, so the best of two rates that are nearly as good is chance; their neighbours know on which side of
-    it the others lie. At an edge of the curve it is the best rate itself.
+    Few rows judge, and the best of rates that are nearly as good is chance. Where the curve is flat for what so many
+    rows can tell, this is the middle of what was tried; where it is not, the rates around the best.
+
+    Args:
+        curve: The rates, and their metrics in percent.
+        rows: How many judged. The difference of two models on n rows is uncertain by about 50/√n points.
     """
-    rates = [point.learning_rate for point in curve.tried]
-    place = rates.index(curve.rate)
-    if place in (0, len(rates) - 1):
-        return curve.rate
-    below, best, above = (point.mean for point in curve.tried[place - 1 : place + 2])
-    bend = below - 2 * best + above
-    return curve.rate * 2 ** (0.5 * (below - above) / bend) if bend else curve.rate
+    noise = 50 / math.sqrt(rows)
+    best = max(point.mean for point in curve.tried)
+    weights = [math.exp(-(((best - point.mean) / noise) ** 2) / 2) for point in curve.tried]
+    return math.exp(np.average([math.log(point.learning_rate) for point in curve.tried], weights=weights))
 
 
 def _rounded(rate: float) -> float:
