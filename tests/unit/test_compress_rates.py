@@ -19,7 +19,7 @@ from sensibert.compress.rates import (
 from sensibert.config.settings import TrainingParams
 from sensibert.data.tasks import TASKS
 from sensibert.errors import DataError, DivergedError
-from sensibert.results import WORST_METRIC, RateCurve, TriedRate
+from sensibert.results import WORST_METRIC, TriedRate
 
 TRAINING = TrainingParams(epochs=3, batch_size=32, min_steps=300)
 
@@ -126,20 +126,19 @@ def test_a_model_that_was_cut_starts_with_higher_rates():
     ],
 )
 def test_what_so_many_rows_tell_apart_counts(metrics, rows, expected):
-    assert likely_best(curve(metrics), rows) == pytest.approx(expected, rel=0.01)
+    assert likely_best(tried(metrics), rows) == pytest.approx(expected, rel=0.01)
 
 
 def test_of_rates_that_few_rows_cannot_tell_apart_the_middle_is_taken_and_of_others_the_best():
     metrics = (57.8, 54.4, 54.4)
-    rates = [likely_best(curve(metrics), rows) for rows in (90, 1_000, 100_000)]
+    rates = [likely_best(tried(metrics), rows) for rows in (90, 1_000, 100_000)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == pytest.approx(2e-4, rel=0.1)
     assert rates[-1] == pytest.approx(1e-4)
 
 
-def curve(metrics):
-    tried = [TriedRate(rate, [metric]) for rate, metric in zip((1e-4, 2e-4, 4e-4), metrics, strict=True)]
-    return RateCurve(2e-4, tried)
+def tried(metrics):
+    return [TriedRate(rate, [metric]) for rate, metric in zip((1e-4, 2e-4, 4e-4), metrics, strict=True)]
 
 
 def test_the_trials_end_though_the_best_is_at_the_edge():

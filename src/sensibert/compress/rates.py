@@ -16,10 +16,9 @@ import numpy as np
 from sensibert.config.settings import TrainingParams
 from sensibert.data.encoding import Example, Examples, labels_of
 from sensibert.data.tasks import Task
-from sensibert.errors import DivergedError
 from sensibert.experiment.rates import search_rate
 from sensibert.report.evidence import ChosenRate
-from sensibert.results import WORST_METRIC, RateCurve
+from sensibert.results import TriedRate
 from sensibert.sources.prepare import stratified_order
 
 USUAL_RATE = 4e-4
@@ -103,7 +102,8 @@ def choose_rate(
         training: Its settings.
         examples: The number of its training examples.
         carved: What trials train on and are judged by; without it the usual rate is taken.
-        dev_metric: Trains with the settings that `short` gives and a rate, and gives the metric on the dev examples.
+        dev_metric: Trains with the settings that `short` gives and a rate, and gives the metric on the dev examples;
+            may raise a DivergedError.
         tried_first: Parts of the usual rate, each twice the one before.
 
     Raises:
@@ -114,33 +114,26 @@ def choose_rate(
         return ChosenRate(_rounded(usual_rate(steps)), steps, 0, 0, [])
     trial_steps = short(training, len(carved.train)).steps_for(len(carved.train))
     usual = usual_rate(trial_steps)
-
-    def tried(rate: float, _: int) -> float:
-        try:
-            return dev_metric(rate)
-        except DivergedError:
-            return WORST_METRIC
-
     grid = [part * usual for part in tried_first]
-    found = search_rate(tried, grid, [0], further=FURTHER_TRIALS, at_edge="take")
-    rate = _rounded(likely_best(found, len(carved.dev)) * math.sqrt(trial_steps / steps))
-    return ChosenRate(rate, steps, trial_steps, len(carved.dev), found.tried)
+    tried = search_rate(lambda rate, _: dev_metric(rate), grid, [0], further=FURTHER_TRIALS, at_edge="take").tried
+    rate = _rounded(likely_best(tried, len(carved.dev)) * math.sqrt(trial_steps / steps))
+    return ChosenRate(rate, steps, trial_steps, len(carved.dev), tried)
 
 
-def likely_best(curve: RateCurve, rows: int) -> float:
+def likely_best(tried: Sequence[TriedRate], rows: int) -> float:
     """The mean of the rates that were tried, each as heavy as it is likely that chance alone puts it below the best.
 
     Few rows judge, and the best of rates that are nearly as good is chance. Where the curve is flat for what so many
     rows can tell, this is the middle of what was tried; where it is not, the rates around the best.
 
     Args:
-        curve: The rates, and their metrics in percent.
+        tried: The rates, and their metrics in percent.
         rows: How many judged. The difference of two models on n rows is uncertain by about 50/√n points.
     """
     noise = 50 / math.sqrt(rows)
-    best = max(point.mean for point in curve.tried)
-    weights = [math.exp(-(((best - point.mean) / noise) ** 2) / 2) for point in curve.tried]
-    return math.exp(np.average([math.log(point.learning_rate) for point in curve.tried], weights=weights))
+    best = max(point.mean for point in tried)
+    weights = [math.exp(-(((best - point.mean) / noise) ** 2) / 2) for point in tried]
+    return math.exp(np.average([math.log(point.learning_rate) for point in tried], weights=weights))
 
 
 def _rounded(rate: float) -> float:
